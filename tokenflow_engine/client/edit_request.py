@@ -1,0 +1,187 @@
+"""The one description of an edit that panel, command line, socket and Python share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from .errors import TokenFlowError
+
+EDITORS = ("pnp", "sdedit")
+MODES = ("smooth", "paper", "reference")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+DTYPES = ("auto", "float32", "float16", "bfloat16", "float64")
+
+BOUNDS: dict[str, tuple[float, float]] = {
+    "steps": (1, 1000),
+    "inversion_steps": (1, 1000),
+    "guidance_scale": (0.0, 100.0),
+    "seed": (0, 2**31 - 1),
+    "chunk": (1, 64),
+    "pnp_attention": (0.0, 1.0),
+    "pnp_features": (0.0, 1.0),
+    "sdedit_start": (0.05, 1.0),
+}
+"""Inclusive range of each number in an `EditRequest`."""
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "editor": EDITORS,
+    "mode": MODES,
+    "device": DEVICES,
+    "dtype": DTYPES,
+}
+
+LATENT_CELL = 8
+"""Pixels a latent cell covers in each direction for Stable Diffusion's autoencoder."""
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """Everything one edit depends on; equal requests on one device give equal frames.
+
+    source: a movie file or a folder of numbered images.
+    prompt: what the result shows. negative_prompt: what it must not show.
+    source_prompt: what the source shows; helps the inversion, may be empty.
+    output: folder for `%05d.png` and `edit.json`; made if missing.
+    model: "embedded" or a folder in diffusers layout.
+    editor: base editor, "pnp" (Plug-and-Play) or "sdedit".
+    mode: propagation of the keyframes' features, one of `MODES`.
+    steps, inversion_steps: DDIM steps of the edit and of the inversion.
+    guidance_scale: classifier-free guidance, 1 switches it off.
+    chunk: frames per UNet call, and the stretch that one keyframe is drawn from.
+    pnp_attention, pnp_features: share of the steps, [0, 1], in which the source's queries and keys
+        or its features are injected.
+    sdedit_start: share of the diffusion, (0, 1], that SDEdit runs.
+    frames: (first, last + 1) into the source, None for all.
+    size: (width, height) in pixels, each a multiple of 8; None fits the source's own size.
+    keyframe_schedule: JSON file holding, for each denoising step, the keyframes' frame indices.
+    trajectory: safetensors file to write all latents of the run to.
+    """
+
+    source: str
+    prompt: str
+    output: str
+    model: str = "embedded"
+    editor: str = "pnp"
+    negative_prompt: str = ""
+    source_prompt: str = ""
+    steps: int = 50
+    inversion_steps: int = 50
+    guidance_scale: float = 7.5
+    seed: int = 0
+    chunk: int = 8
+    mode: str = "smooth"
+    pnp_attention: float = 0.5
+    pnp_features: float = 0.8
+    sdedit_start: float = 0.9
+    frames: tuple[int, int] | None = None
+    size: tuple[int, int] | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    keyframe_schedule: str | None = None
+    trajectory: str | None = None
+
+    def validated(self) -> EditRequest:
+        """Return self.
+
+        Raises:
+            TokenFlowError: code "bad_request", for the first field that is out of bounds. Only the
+                values are checked; the engine checks files and models when it opens them.
+        """
+        if not self.prompt.strip():
+            raise _bad("The prompt is empty.", "Type what the strip should show.")
+        for name in ("source", "output"):
+            path = getattr(self, name)
+            if not path:
+                raise _bad(f"No {name} was given.", f"Name the {name}.")
+            if "\0" in path:
+                raise _bad(f"The {name} is not a path.", f"Name the {name}.")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise _bad(
+                    f"{name} is {getattr(self, name)!r}.", f"Choose one of {', '.join(choices)}."
+                )
+        for name, (low, high) in BOUNDS.items():
+            if not low <= getattr(self, name) <= high:
+                raise _bad(
+                    f"{_spoken(name)} is {getattr(self, name)}.",
+                    f"Choose a value from {low:g} to {high:g}.",
+                )
+        if self.size is not None and any(n < 64 or n % LATENT_CELL for n in self.size):
+            fitted = "x".join(str(max(64, round(n / LATENT_CELL) * LATENT_CELL)) for n in self.size)
+            raise _bad(
+                f"The size {self.size[0]}x{self.size[1]} does not fit the model: each side must be "
+                f"a multiple of {LATENT_CELL} and at least 64 pixels.",
+                f"Use {fitted}.",
+            )
+        if self.frames is not None and not 0 <= self.frames[0] < self.frames[1]:
+            raise _bad(
+                f"The frame range {self.frames[0]}:{self.frames[1]} is empty.",
+                "Give first:last+1, counted from 0.",
+            )
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> EditRequest:
+        """Build and validate a request from parsed JSON.
+
+        Raises:
+            TokenFlowError: code "bad_request", for an unknown or missing field, a value of the
+                wrong type or one out of bounds.
+        """
+        known = {field.name: field for field in fields(cls)}
+        for name in values:
+            if name not in known:
+                raise _bad(f"The request has an unknown field {name!r}.", "Remove it.")
+        for name in ("source", "prompt", "output"):
+            if name not in values:
+                raise _bad(f"The request lacks {name!r}.", "Add it.")
+        cast = {name: _cast(name, str(known[name].type), value) for name, value in values.items()}
+        return cls(**cast).validated()
+
+    def resolved(self) -> EditRequest:
+        """The same request with every path absolute, so that another process can use it."""
+        paths = {
+            name: str(Path(value).expanduser().resolve())
+            for name in ("source", "output", "keyframe_schedule", "trajectory")
+            if (value := getattr(self, name))
+        }
+        if self.model != "embedded":
+            paths["model"] = str(Path(self.model).expanduser().resolve())
+        return EditRequest(**{**{f.name: getattr(self, f.name) for f in fields(self)}, **paths})
+
+
+def _bad(message: str, remedy: str) -> TokenFlowError:
+    return TokenFlowError("bad_request", message, remedy)
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _cast(name: str, annotation: str, value: Any) -> Any:
+    """Check one JSON value against the field's annotation; integers are welcome as floats."""
+    if value is None and "None" in annotation:
+        return None
+    if annotation.startswith("tuple[int, int]"):
+        if (
+            isinstance(value, (list, tuple))
+            and len(value) == 2
+            and all(isinstance(n, int) and not isinstance(n, bool) for n in value)
+        ):
+            return (value[0], value[1])
+        raise _bad(f"{_spoken(name)} is {value!r}.", "Give two whole numbers.")
+    if annotation.startswith("str") and isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        raise _bad(f"{_spoken(name)} is {value!r}.", "Give a number.")
+    if annotation == "int" and isinstance(value, int):
+        return value
+    if annotation == "float" and isinstance(value, (int, float)) and value == value:
+        return float(value)
+    raise _bad(f"{_spoken(name)} is {value!r}.", f"Give a value of type {annotation}.")

@@ -1,0 +1,168 @@
+"""Starts the engine as a child process that cannot outlive this one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import TokenFlowError
+
+_LOGS_KEPT = 5
+_TAIL_BYTES = 8000
+_SECONDS_TO_LEAVE = 20.0
+
+
+@dataclass(frozen=True)
+class EngineCommand:
+    """How to start an engine.
+
+    python: the interpreter of the engine's environment.
+    package_root: the folder that contains `tokenflow_engine`.
+    """
+
+    python: Path
+    package_root: Path
+
+    def arguments(self, runtime: Path, owner_pid: int) -> list[str]:
+        return [
+            # Not resolved: a virtual environment's interpreter is a link that must stay one.
+            str(self.python.absolute()),
+            "-m",
+            "tokenflow_engine",
+            "serve",
+            "--runtime",
+            str(runtime),
+            "--owner-pid",
+            str(owner_pid),
+        ]
+
+    def environment(self) -> dict[str, str]:
+        """This process's environment without what steers its own Python (Blender sets some)."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.upper().startswith("PYTHON") and name != "__PYVENV_LAUNCHER__"
+        }
+        return kept | {
+            "PYTHONPATH": str(self.package_root.absolute()),
+            "PYTHONUTF8": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+
+class EngineProcess:
+    """A started engine; it ends when `close` is called or this process ends."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self._process = process
+        self.log = log
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ending(self) -> str | None:
+        """How the process ended, in words that follow "The engine"; None while it runs."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        if code >= 0:
+            return f"ended with exit code {code}"
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = str(-code)
+        return f"was killed ({name})"
+
+    def log_tail(self) -> str:
+        """The last lines of what the engine printed, empty if nothing can be read."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
+                return file.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+
+    def close(self) -> None:
+        """Let the engine go without waiting for it; one that hangs is killed after a while."""
+        if self._process.stdin is not None:
+            # The engine ends at the end of this pipe, its only sign that the owner is gone.
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        threading.Thread(target=_reap, args=(self._process,), daemon=True).start()
+
+    def kill(self) -> None:
+        """End an engine that cannot be talked to any more."""
+        with contextlib.suppress(OSError):
+            self._process.kill()
+        self.close()
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(_SECONDS_TO_LEAVE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def launch(command: EngineCommand, runtime: Path, log: Path) -> EngineProcess:
+    """Start the engine; its output goes to `log`, earlier logs are kept beside it.
+
+    Raises:
+        TokenFlowError: code "engine_missing", if the interpreter is not there or does not start.
+    """
+    if not command.python.is_file():
+        raise _missing(f"no interpreter at {command.python}")
+    try:
+        rotate_logs(log)
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command.arguments(runtime, os.getpid()),
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=runtime,
+                env=command.environment(),
+                # A key pressed in Blender's terminal must not reach the engine.
+                start_new_session=True,
+                creationflags=_creation_flags(),
+            )
+    except (OSError, ValueError) as error:
+        raise _missing(str(error)) from error
+    return EngineProcess(process, log)
+
+
+def _creation_flags() -> int:
+    if sys.platform == "win32":
+        return subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+    return 0
+
+
+def rotate_logs(log: Path) -> None:
+    """Make room for a new log: engine.log becomes engine.1.log and so on; the oldest goes.
+
+    Raises:
+        OSError: the log's folder cannot be made.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    names = [log, *(log.with_stem(f"{log.stem}.{n}") for n in range(1, _LOGS_KEPT))]
+    for newer, older in zip(reversed(names[:-1]), reversed(names[1:]), strict=True):
+        # An engine that is still ending may hold its log open, which Windows does not let move.
+        with contextlib.suppress(OSError):
+            newer.replace(older)
+
+
+def _missing(details: str) -> TokenFlowError:
+    return TokenFlowError(
+        "engine_missing",
+        "The TokenFlow engine is not installed, or its Python does not start.",
+        "Install the engine in the add-on's preferences.",
+        details,
+    )

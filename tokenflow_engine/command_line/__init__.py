@@ -1,0 +1,33 @@
+"""`tokenflow edit`, `tokenflow serve` and `tokenflow doctor`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+USAGE = """\
+usage: tokenflow COMMAND ...
+
+  edit      edit a movie or a folder of numbered images by text
+  serve     run the engine for Blender (the add-on starts it by itself)
+  doctor    check this installation and say how to mend it
+
+`tokenflow COMMAND --help` tells more."""
+
+COMMANDS = ("edit", "serve", "doctor")
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; returns the process's exit code."""
+    # Nothing is ever fetched behind the user's back.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+    if arguments and arguments[0] in COMMANDS:
+        command = importlib.import_module(f".{arguments[0]}", __name__)
+        return int(command.run(arguments[1:]))
+    asked = bool(arguments) and arguments[0] in ("-h", "--help")
+    if arguments and not asked:
+        print(f"There is no command {arguments[0]!r}.", file=sys.stderr)
+    print(USAGE, file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else 2

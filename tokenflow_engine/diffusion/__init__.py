@@ -1,0 +1,1 @@
+"""The pretrained text-to-image model: loading, prompts, noise schedule, inversion, autoencoder."""

@@ -1,0 +1,234 @@
+"""Load a Stable Diffusion model from a folder in diffusers layout."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from ..client.edit_request import LATENT_CELL
+from ..client.errors import TokenFlowError
+from .schedule import NoiseSchedule
+
+EMBEDDED = Path(__file__).resolve().parent.parent / "models" / "embedded"
+PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+WEIGHTS = ("unet", "vae", "text_encoder")
+PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+
+
+@dataclass
+class DiffusionModel:
+    """A loaded model, in evaluation mode on one device.
+
+    dtype: precision of UNet and text encoder; vae_dtype: of the autoencoder, which
+        overflows in float16 for many Stable Diffusion checkpoints.
+    fingerprint: hash of the weights and configurations, hexadecimal.
+    native_size: pixels on a side that the UNet was trained for.
+    """
+
+    folder: Path
+    unet: Any
+    vae: Any
+    text_encoder: Any
+    tokenizer: Any
+    schedule: NoiseSchedule
+    device: torch.device
+    dtype: torch.dtype
+    vae_dtype: torch.dtype
+    fingerprint: str
+    native_size: int
+
+    @property
+    def latent_dtype(self) -> torch.dtype:
+        """Precision of latents between UNet calls; rounding them to half each step would add up."""
+        return torch.float64 if self.dtype == torch.float64 else torch.float32
+
+    def predict_noise(self, latents: Tensor, timestep: int, embeddings: Tensor) -> Tensor:
+        """Noise in latents (n, 4, h, w), under embeddings (1, L, C)."""
+        embeddings = embeddings.expand(len(latents), -1, -1)
+        with torch.inference_mode():
+            output = self.unet(
+                latents.to(self.dtype), timestep, encoder_hidden_states=embeddings
+            ).sample
+        return self.schedule.noise(output.to(latents.dtype), latents, timestep)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device a request names; "auto" takes the first accelerator that is there.
+
+    Raises:
+        TokenFlowError: code "bad_request", for a device this machine lacks.
+    """
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(device for device, present in there.items() if present)
+    if not there[name]:
+        raise TokenFlowError(
+            "bad_request",
+            f"This machine has no {name} device that PyTorch can use.",
+            'Choose device "auto" or "cpu".',
+        )
+    return torch.device(name)
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The precision a request names; "auto" is float32 on a CPU and float16 elsewhere.
+
+    Raises:
+        TokenFlowError: code "bad_request", for float64 on a device without it.
+    """
+    if name == "auto":
+        name = "float32" if device.type == "cpu" else "float16"
+    if name == "float64" and device.type == "mps":
+        raise TokenFlowError("bad_request", "This device has no float64.", "Choose float32.")
+    dtype = getattr(torch, name)
+    assert isinstance(dtype, torch.dtype)
+    return dtype
+
+
+def model_folder(name: str) -> Path:
+    """The folder of a model, checked for completeness before anything is loaded.
+
+    Raises:
+        TokenFlowError: "unknown_model" where there is no such model or a part of it is missing,
+            "unsafe_model" where its weights are pickles, which can run code when they are opened.
+    """
+    folder = EMBEDDED if name == "embedded" else Path(name)
+    if folder.is_file():
+        if folder.suffix in PICKLED:
+            raise _pickled(folder)
+        raise TokenFlowError(
+            "unknown_model",
+            f"{folder} is a single file, not a model folder.",
+            "Convert it to a folder in diffusers layout and choose that.",
+        )
+    if not folder.is_dir():
+        raise TokenFlowError(
+            "unknown_model",
+            f"There is no model at {name!r}.",
+            'Choose "embedded" or a folder with a Stable Diffusion model in diffusers layout.',
+        )
+    missing = [part for part in PARTS if not (folder / part).is_dir()]
+    if not missing:
+        for part in WEIGHTS:
+            if not any((folder / part).glob("*.safetensors")):
+                pickles = [p for p in (folder / part).iterdir() if p.suffix in PICKLED]
+                if pickles:
+                    raise _pickled(pickles[0])
+                missing.append(f"{part}/*.safetensors")
+    if missing:
+        pickles = [p for p in folder.iterdir() if p.suffix in PICKLED]
+        if pickles and len(missing) == len(PARTS):
+            raise _pickled(pickles[0])
+        raise TokenFlowError(
+            "unknown_model",
+            f"The model folder {folder} lacks {', '.join(missing)}.",
+            "Choose a complete Stable Diffusion model in diffusers layout.",
+        )
+    return folder
+
+
+def load_model(name: str, device: torch.device, dtype: torch.dtype) -> DiffusionModel:
+    """Load a model; nothing is ever fetched, and pickles are never opened.
+
+    Raises:
+        TokenFlowError: see `model_folder`; also "unknown_model" for files that can't be read and
+            for models whose UNet is not of Stable Diffusion 1 or 2's kind.
+    """
+    folder = model_folder(name)
+    options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+    vae_dtype = torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+    try:
+        scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, **options)
+        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=vae_dtype, **options)
+        text_encoder = CLIPTextModel.from_pretrained(
+            folder / "text_encoder", dtype=dtype, **options
+        )
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+        raise TokenFlowError(
+            "unknown_model",
+            f"The model in {folder} can't be read.",
+            "Choose a Stable Diffusion 1 or 2 model in diffusers layout, or copy it again.",
+            repr(error),
+        ) from error
+    if unet.config.in_channels != 4 or len(unet.config.up_block_types) != 4:
+        raise TokenFlowError(
+            "unknown_model",
+            f"The model in {folder} is not of Stable Diffusion 1 or 2's kind.",
+            "Choose a text-to-image model with four latent channels.",
+        )
+    parts: tuple[Any, ...] = (unet, vae, text_encoder)
+    for part in parts:
+        part.to(device).eval().requires_grad_(False)
+    return DiffusionModel(
+        folder,
+        unet,
+        vae,
+        text_encoder,
+        tokenizer,
+        NoiseSchedule.of(scheduler),
+        device,
+        dtype,
+        vae_dtype,
+        fingerprint(folder),
+        int(unet.config.sample_size) * LATENT_CELL,
+    )
+
+
+def fingerprint(folder: Path) -> str:
+    """Hash of a model's weights, configurations and vocabulary; the folder's name is left out."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in PARTS:
+        for path in sorted((folder / part).glob("*")):
+            if path.suffix in (".safetensors", ".json", ".txt"):
+                digest.update(f"{part}/{path.name}\0{path.stat().st_size}\0".encode())
+                with path.open("rb") as file:
+                    while block := file.read(1 << 22):
+                        digest.update(block)
+    return digest.hexdigest()
+
+
+class ModelShelf:
+    """Keeps the last model loaded, so that a second edit need not load it again."""
+
+    def __init__(self) -> None:
+        self._key: tuple[str, torch.device, torch.dtype] | None = None
+        self._model: DiffusionModel | None = None
+
+    def model(self, name: str, device: torch.device, dtype: torch.dtype) -> DiffusionModel:
+        """See `load_model`."""
+        key = (name, device, dtype)
+        if self._model is None or self._key != key:
+            self.release()
+            self._model = load_model(name, device, dtype)
+            self._key = key
+        return self._model
+
+    def release(self) -> None:
+        """Free the model's memory."""
+        self._model = self._key = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _pickled(path: Path) -> TokenFlowError:
+    return TokenFlowError(
+        "unsafe_model",
+        f"{path.name} is a pickle, which can run code when it is opened.",
+        "Use the same model's .safetensors files.",
+    )

@@ -1,0 +1,1 @@
+"""What a good edit is, measured."""

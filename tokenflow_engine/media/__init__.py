@@ -1,0 +1,1 @@
+"""Pictures, movies and arrays: between the disk and the phases."""

@@ -1,0 +1,103 @@
+"""Results of phases on disk, found again by the content they were made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..media.latents import LatentStore, StoredLatents, open_sealed
+
+CACHE_VERSION = 1
+"""Raised when the same key would no longer mean the same numbers."""
+
+DEFAULT_LIMIT = 20 * 10**9
+"""Bytes that the cache may hold before the entries unused for longest are removed."""
+
+
+def cache_root() -> Path:
+    """The user's cache folder for this program; the variable TOKENFLOW_CACHE names another."""
+    if named := os.environ.get("TOKENFLOW_CACHE"):
+        return Path(named)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return base / "tokenflow_edit" / "phases"
+
+
+def key_of(parts: Mapping[str, Any]) -> str:
+    """Hash, hexadecimal, of everything a phase's result depends on."""
+    text = json.dumps({"version": CACHE_VERSION, **parts}, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+@dataclass
+class PhaseCache:
+    """Sealed stores under one folder; several engines may share it.
+
+    in_use: entries of this run, which are never evicted by it.
+    """
+
+    root: Path = field(default_factory=cache_root)
+    limit: int = DEFAULT_LIMIT
+    in_use: set[Path] = field(default_factory=set)
+
+    def find(self, phase: str, key: str) -> StoredLatents | None:
+        """The store of a phase, or None where there is none or it is damaged."""
+        folder = self._folder(phase, key)
+        if not folder.is_dir():
+            return None
+        store = open_sealed(folder)
+        if store is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+        os.utime(folder)
+        self.in_use.add(folder)
+        return store
+
+    @contextmanager
+    def build(self, phase: str, key: str) -> Iterator[LatentStore]:
+        """A store to fill; sealed and put in its place at the end, removed on any exception."""
+        folder = self._folder(phase, key)
+        staging = folder.with_name(f"{folder.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
+        staging.mkdir(parents=True)
+        store = LatentStore(staging)
+        try:
+            yield store
+            store.seal()
+            try:
+                staging.rename(folder)
+            except OSError:
+                # Another engine was faster with the same content, which serves as well.
+                if not folder.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        self.in_use.add(folder)
+        self.evict()
+
+    def evict(self) -> None:
+        """Remove entries, unused for longest first, until the rest is within the limit."""
+        entries = [p for p in self.root.glob("*/*") if p.is_dir() and p.suffix != ".part"]
+        sizes = {p: sum(f.stat().st_size for f in p.glob("*")) for p in entries if p.exists()}
+        total = sum(sizes.values())
+        for folder in sorted(sizes, key=lambda p: p.stat().st_mtime if p.exists() else 0):
+            if total <= self.limit:
+                return
+            if folder not in self.in_use:
+                shutil.rmtree(folder, ignore_errors=True)
+                total -= sizes[folder]
+
+    def _folder(self, phase: str, key: str) -> Path:
+        return self.root / phase / key

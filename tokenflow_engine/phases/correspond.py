@@ -1,0 +1,139 @@
+"""Phase 2: what the source alone decides about the edit, once for each denoising step.
+
+That is the correspondence field of every frame at every self-attention layer, and the features that
+Plug-and-Play injects. None of it depends on the prompt.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..media.latents import LatentStore, StoredLatents
+from ..tokenflow.attention import SourceFrames, SourceKeyframes
+from ..tokenflow.keyframes import chunks
+from ..tokenflow.propagation import SIDES
+from ..tokenflow.wiring import Wiring
+from .cache import key_of
+from .invert import Inversion, inversion_key
+from .run import EditRun
+
+LAYOUT = "layout"
+
+
+class Correspondences:
+    """Fields and injected features on disk, for any frames of any step."""
+
+    def __init__(self, run: EditRun, store: StoredLatents, layers: tuple[str, ...]) -> None:
+        self._run = run
+        self._store = store
+        self._layers = layers
+        self._ends = np.cumsum(store.read(LAYOUT, slice(None))).tolist()
+
+    def fields(self, step: int, frames: list[int]) -> dict[str, Tensor]:
+        """For each layer int64 (n, 2, S)."""
+        rows = self._run.propagated_rows(step, frames)
+        stored = self._store.read(_fields(step), rows).astype(np.int64)
+        every = torch.from_numpy(stored).to(self._run.model.device)
+        starts = [0, *self._ends[:-1]]
+        return {
+            layer: every[..., start:end]
+            for layer, start, end in zip(self._layers, starts, self._ends, strict=True)
+        }
+
+    def features(self, step: int, frames: list[int]) -> Tensor:
+        """(n, C, h, w) features to inject; only for steps that inject them."""
+        rows = self._run.propagated_rows(step, frames)
+        stored = self._store.read(_features(step), rows)
+        return torch.from_numpy(stored).to(self._run.model.device, self._run.model.dtype)
+
+
+def correspondence_key(run: EditRun) -> str:
+    return key_of(
+        {
+            "inversion": inversion_key(run),
+            "timesteps": run.plan.timesteps,
+            "feature_steps": run.plan.feature_steps,
+            "keyframes": run.keyframes,
+            "mode": run.request.mode,
+            "chunk": run.request.chunk,
+        }
+    )
+
+
+def correspondence_units(run: EditRun) -> int:
+    """Frames that the phase sends through the UNet when it is not cached."""
+    return sum(
+        len(keyframes) + len(run.propagated(step)) for step, keyframes in enumerate(run.keyframes)
+    )
+
+
+def correspond(run: EditRun, wiring: Wiring, inversion: Inversion) -> Correspondences:
+    """Find all fields and features, or the result of an earlier run.
+
+    Raises:
+        Cancelled: at the next UNet call after the user has cancelled.
+    """
+    key = correspondence_key(run)
+    store = run.cache.find("correspond", key)
+    if store is None:
+        with run.cache.build("correspond", key) as new:
+            for step in range(len(run.plan.timesteps)):
+                _correspond_step(run, wiring, inversion, step, new)
+        store = run.cache.find("correspond", key)
+        assert store is not None
+    return Correspondences(run, store, wiring.layers)
+
+
+def _correspond_step(
+    run: EditRun, wiring: Wiring, inversion: Inversion, step: int, store: LatentStore
+) -> None:
+    timestep, keyframes = run.plan.timesteps[step], run.keyframes[step]
+
+    def see(unet_pass: SourceKeyframes | SourceFrames, frames: list[int]) -> None:
+        latents = inversion.at(timestep, frames).to(run.model.dtype)
+        embeddings = run.source_embedding.expand(len(frames), -1, -1)
+        wiring.run(unet_pass, latents, timestep, embeddings)
+        run.meter.advance(len(frames))
+
+    source = SourceKeyframes()
+    for some in chunks(keyframes, run.request.chunk):
+        see(source, list(some))
+    sizes = [source.tokens[layer].shape[1] for layer in wiring.layers]
+    if step == 0:
+        store.create(LAYOUT, (len(sizes),), "int64")
+        store.write(LAYOUT, slice(None), np.array(sizes))
+    # Most layers have fewer than 65536 tokens, and half the bytes are half the disk.
+    index = "uint16" if max(sizes) <= 2**16 else "uint32"
+    propagated = run.propagated(step)
+    store.create(_fields(step), (len(propagated), SIDES, sum(sizes)), index)
+    for frames in chunks(propagated, run.request.chunk):
+        blends = [run.rule.blend(f, keyframes, run.request.chunk) for f in frames]
+        seen = SourceFrames(source, blends, run.rule.propagates_source)
+        see(seen, list(frames))
+        rows = run.propagated_rows(step, frames)
+        fields = torch.cat([seen.fields[layer] for layer in wiring.layers], dim=-1)
+        store.write(_fields(step), rows, fields.cpu().numpy().astype(index))
+        if run.plan.injects_features(step):
+            assert seen.kept_features is not None
+            features = _array(seen.kept_features)
+            if rows[0] == 0:
+                store.create(
+                    _features(step), (len(propagated), *features.shape[1:]), features.dtype
+                )
+            store.write(_features(step), rows, features)
+
+
+def _array(features: Tensor) -> np.ndarray:
+    # numpy has no bfloat16; float32 holds it exactly.
+    kept = features.float() if features.dtype == torch.bfloat16 else features
+    return kept.cpu().numpy()
+
+
+def _fields(step: int) -> str:
+    return f"fields{step:03d}"
+
+
+def _features(step: int) -> str:
+    return f"features{step:03d}"

@@ -1,0 +1,254 @@
+"""One edit from request to result: the phases in their order."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .. import __version__
+from ..client.edit_request import EditRequest
+from ..client.errors import TokenFlowError
+from ..client.progress import CancelCheck, EditResult, ProgressCallback
+from ..diffusion.model import ModelShelf, choose_device, choose_dtype
+from ..diffusion.prompts import embed, lost_words
+from ..editors.registry import PLANS
+from ..media.fit import fit_size
+from ..media.frames import probe
+from ..media.staging import full_disk_explained, require_free_space, staged_folder
+from ..tokenflow.keyframes import KeyframeSchedule, draw_schedule, read_schedule
+from ..tokenflow.wiring import Wiring, tokenflow
+from .cache import PhaseCache
+from .correspond import Correspondences, correspond, correspondence_key, correspondence_units
+from .decode import EDIT_FILE, decode_frames, write_edit_file
+from .disk import bytes_needed
+from .invert import Inversion, inversion_key, inversion_units, invert_source
+from .joint_edit import FINAL, edit_key, edit_latents, edit_units
+from .meter import ProgressMeter
+from .resources import peak_memory_mb, reset_peak
+from .run import EditRun, fitted_frames
+
+_shelf = ModelShelf()
+
+
+def release_models() -> None:
+    """Free the memory of the model that is kept for the next edit."""
+    _shelf.release()
+
+
+def edit(
+    request: EditRequest,
+    *,
+    progress: ProgressCallback | None = None,
+    cancelled: CancelCheck | None = None,
+) -> EditResult:
+    """Make one edit; the output folder appears whole at the end, or stays as it was.
+
+    progress: called after each UNet call, from the calling thread.
+    cancelled: asked at each UNet call; True ends the edit.
+
+    Raises:
+        TokenFlowError: with the code and remedy of whatever is wrong; `Cancelled` after a cancel.
+    """
+    request = request.validated().resolved()
+    meter = ProgressMeter({}, progress, cancelled)
+    try:
+        with staged_folder(Path(request.output)) as folder:
+            with meter.phase("prepare"):
+                run, warnings = _prepare(request, meter)
+            reset_peak(run.model.device)
+            inversion, latents = _denoise(run)
+            with meter.phase("decode"):
+                decode_frames(run, latents, folder)
+            result = EditResult(
+                output=request.output,
+                frame_count=run.frame_count,
+                width=run.size[0],
+                height=run.size[1],
+                fps=run.source.fps,
+                seconds={name: round(value, 3) for name, value in meter.seconds.items()},
+                reconstruction_psnr=round(inversion.reconstruction_psnr, 3),
+                peak_memory_mb=peak_memory_mb(run.model.device),
+                warnings=tuple(warnings),
+            )
+            write_edit_file(folder, _edit_file(run, result))
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise TokenFlowError(
+            "out_of_memory",
+            "The edit needs more memory than this device has.",
+            "Choose a smaller size or a smaller chunk, or close other programs.",
+            str(error),
+        ) from error
+    return result
+
+
+def _prepare(request: EditRequest, meter: ProgressMeter) -> tuple[EditRun, list[str]]:
+    """Read the source, load the model, and settle everything that the phases depend on."""
+    source_path = Path(request.source)
+    source = probe(source_path)
+    first, stop = request.frames or (0, source.frame_count)
+    if stop > source.frame_count:
+        raise TokenFlowError(
+            "bad_request",
+            f"The frame range {first}:{stop} goes beyond the source's {source.frame_count} frames.",
+            f"Choose a range within 0:{source.frame_count}.",
+        )
+    count = stop - first
+    if count < 2:
+        raise TokenFlowError(
+            "bad_request",
+            "There is only one frame to edit; TokenFlow needs at least two.",
+            "Choose a movie or an image sequence, or a longer range.",
+        )
+    device = choose_device(request.device)
+    model = _shelf.model(request.model, device, choose_dtype(request.dtype, device))
+    size = fit_size((source.width, source.height), request.size, native=model.native_size)
+
+    timesteps = tuple(model.schedule.timesteps(request.steps))
+    inversion_timesteps = tuple(model.schedule.timesteps(request.inversion_steps)[::-1])
+    plan = PLANS[request.editor](request, timesteps)
+    prompts = [request.prompt]
+    if request.guidance_scale != 1:
+        prompts.insert(0, request.negative_prompt)
+    run = EditRun(
+        request=request,
+        source=source,
+        model=model,
+        first_frame=first,
+        frame_count=count,
+        size=size,
+        content=_content(source_path, first, count, size, meter),
+        source_embedding=embed(model, request.source_prompt),
+        edit_embeddings=torch.cat([embed(model, prompt) for prompt in prompts]),
+        plan=plan,
+        keyframes=_keyframes(request, count, len(plan.timesteps)),
+        inversion_timesteps=inversion_timesteps,
+        cache=PhaseCache(),
+        meter=meter,
+    )
+    need = bytes_needed(run)
+    require_free_space(Path(request.output).parent, need.pictures)
+    require_free_space(run.cache.root, need.cache)
+    return run, _warnings(run)
+
+
+def _denoise(run: EditRun) -> tuple[Inversion, Tensor]:
+    """The three phases in the UNet: the inversion, and the edited clean latents (F, 4, h, w)."""
+    meter, request = run.meter, run.request
+    meter.plan("invert", inversion_units(run))
+    meter.plan("correspond", correspondence_units(run))
+    meter.plan("edit", edit_units(run))
+    meter.plan("decode", run.frame_count)
+    if run.cache.find("invert", inversion_key(run)):
+        meter.plan("invert", 0)
+    if run.cache.find("correspond", correspondence_key(run)):
+        meter.plan("correspond", 0)
+    finished = None if request.trajectory else run.cache.find("edit", edit_key(run))
+    with meter.phase("invert"):
+        inversion = invert_source(run)
+    if finished:
+        meter.plan("edit", 0)
+        return inversion, run.tensor(finished.read(FINAL, slice(None))).cpu()
+    with tokenflow(run.model.unet) as wiring, torch.inference_mode():
+        with meter.phase("correspond"):
+            correspondences = correspond(run, wiring, inversion)
+        with meter.phase("edit"):
+            latents = _edit(run, wiring, inversion, correspondences)
+    return inversion, latents
+
+
+def _edit(
+    run: EditRun, wiring: Wiring, inversion: Inversion, correspondences: Correspondences
+) -> Tensor:
+    trajectory: dict[str, Tensor] = {}
+
+    def keep(step: int, latents: Tensor) -> None:
+        trajectory[f"edit.step{step:03d}"] = latents.float().contiguous()
+
+    wanted = run.request.trajectory
+    latents = edit_latents(run, wiring, inversion, correspondences, keep if wanted else None)
+    if wanted:
+        for timestep in run.inversion_timesteps:
+            noisy = inversion.at(timestep, slice(None)).float().cpu()
+            trajectory[f"inversion.t{timestep}"] = noisy.contiguous()
+        _save_trajectory(Path(wanted), trajectory)
+    with run.cache.build("edit", edit_key(run)) as store:
+        store.create(FINAL, latents.shape, str(latents.dtype).removeprefix("torch."))
+        store.write(FINAL, slice(None), latents.numpy())
+    return latents
+
+
+def _save_trajectory(path: Path, trajectory: dict[str, Tensor]) -> None:
+    partial = path.with_name(f"{path.name}.part")
+    with full_disk_explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(trajectory, partial)
+        partial.replace(path)
+
+
+def _content(
+    source: Path, first: int, count: int, size: tuple[int, int], meter: ProgressMeter
+) -> str:
+    """Hash, hexadecimal, of the fitted frames."""
+    digest = hashlib.blake2b(f"{size}".encode(), digest_size=16)
+    meter.plan("prepare", count)
+    for frame in fitted_frames(source, first, count, size):
+        digest.update(frame.tobytes())
+        meter.advance()
+    return digest.hexdigest()
+
+
+def _keyframes(request: EditRequest, frame_count: int, steps: int) -> KeyframeSchedule:
+    if request.keyframe_schedule:
+        path = Path(request.keyframe_schedule)
+        return read_schedule(path, frame_count, request.chunk, steps)
+    return draw_schedule(frame_count, request.chunk, steps, request.seed)
+
+
+def _warnings(run: EditRun) -> list[str]:
+    request = run.request
+    warnings = []
+    for name in ("prompt", "negative_prompt", "source_prompt"):
+        if lost := lost_words(run.model, getattr(request, name)):
+            spoken = name.replace("_", " ")
+            words = " ".join(lost)
+            warnings.append(f'The {spoken} is too long for this model; it lost: "{words}".')
+    return warnings
+
+
+def _edit_file(run: EditRun, result: EditResult) -> dict[str, Any]:
+    """Everything needed to make the edit again, and what came of it."""
+    # The folder's own place and the files beside it say nothing about the edit.
+    request = replace(run.request, trajectory=None, keyframe_schedule=None).to_json()
+    return {
+        "format": 1,
+        "request": request,
+        "keyframes": run.keyframes,
+        "source": {
+            "content": run.content,
+            "first_frame": run.first_frame,
+            "frame_count": run.frame_count,
+            "size": [run.source.width, run.source.height],
+            "fps": run.source.fps,
+        },
+        "model": {"name": run.request.model, "fingerprint": run.model.fingerprint},
+        "device": run.model.device.type,
+        "dtype": str(run.model.dtype).removeprefix("torch."),
+        "versions": {
+            "tokenflow_edit": __version__,
+            "torch": torch.__version__,
+            "diffusers": diffusers.__version__,
+            "python": platform.python_version(),
+        },
+        "result": result.to_json(),
+    }
+
+
+__all__ = ["EDIT_FILE", "edit", "release_models"]

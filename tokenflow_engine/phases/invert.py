@@ -1,0 +1,137 @@
+"""Phase 1: DDIM inversion of every frame, kept on disk for every timestep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..diffusion.autoencoder import decode, encode
+from ..diffusion.inversion import invert, sample
+from ..diffusion.schedule import DenseOutput, NoiseLevel
+from ..evaluation.metrics import psnr
+from ..media.latents import LatentStore, StoredLatents
+from .cache import key_of
+from .run import EditRun
+
+CLEAN = "clean"
+RECONSTRUCTION = "reconstruction"
+RECONSTRUCTED_FRAMES = 4
+"""Frames sampled back to measure the inversion; all of them would double its cost."""
+
+
+class Inversion:
+    """The inverted source on disk.
+
+    reconstruction_psnr: dB, mean over a few frames spread over the clip.
+    """
+
+    def __init__(self, run: EditRun, store: StoredLatents) -> None:
+        self._run = run
+        self._store = store
+        self._path = DenseOutput(run.model.schedule, run.inversion_timesteps)
+        self.noisiest = run.inversion_timesteps[-1]
+        self.reconstruction_psnr = float(np.mean(store.read(RECONSTRUCTION, slice(None))))
+
+    def clean(self, frames: Any) -> torch.Tensor:
+        """(n, 4, h, w) latents of the source frames themselves."""
+        return self._run.tensor(self._store.read(CLEAN, frames))
+
+    def at(self, timestep: int, frames: Any) -> torch.Tensor:
+        """(n, 4, h, w) latents of the source at any timestep."""
+        low, high = self._path.ends(timestep)
+        top = self._run.tensor(self._store.read(_name(high), frames))
+        if timestep == high:
+            return top
+        below = self.clean(frames) if low is None else self.at(low, frames)
+        return self._path.between(timestep, below, top)
+
+    def level(self, timestep: int) -> NoiseLevel:
+        return self._run.model.schedule.level(timestep)
+
+
+def inversion_key(run: EditRun) -> str:
+    request, model = run.request, run.model
+    return key_of(
+        {
+            "content": run.content,
+            "model": model.fingerprint,
+            "source_prompt": request.source_prompt,
+            "timesteps": run.inversion_timesteps,
+            "precision": [str(model.dtype), model.device.type],
+            "batch": request.chunk,
+        }
+    )
+
+
+def inversion_units(run: EditRun) -> int:
+    """UNet calls times frames that the phase takes when it is not cached."""
+    steps = len(run.inversion_timesteps)
+    return steps * (run.frame_count + len(reconstructed(run)))
+
+
+def invert_source(run: EditRun) -> Inversion:
+    """Invert every frame, or find the result of an earlier run.
+
+    Raises:
+        Cancelled: at the next UNet call after the user has cancelled.
+    """
+    key = inversion_key(run)
+    store = run.cache.find("invert", key)
+    if store is None:
+        with run.cache.build("invert", key) as new:
+            _invert(run, new)
+        store = run.cache.find("invert", key)
+        assert store is not None
+    return Inversion(run, store)
+
+
+def reconstructed(run: EditRun) -> list[int]:
+    """The frames that are sampled back, spread evenly over the clip."""
+    count = min(RECONSTRUCTED_FRAMES, run.frame_count)
+    return sorted({round(i) for i in np.linspace(0, run.frame_count - 1, count)})
+
+
+def _invert(run: EditRun, store: LatentStore) -> None:
+    width, height = run.size
+    shape = (run.frame_count, 4, height // 8, width // 8)
+    precision = str(run.model.latent_dtype).removeprefix("torch.")
+    for name in (CLEAN, *map(_name, run.inversion_timesteps)):
+        store.create(name, shape, precision)
+
+    def predict(latents: torch.Tensor, timestep: int) -> torch.Tensor:
+        noise = run.model.predict_noise(latents, timestep, run.source_embedding)
+        run.meter.advance(len(latents))
+        return noise
+
+    samples = reconstructed(run)
+    originals: dict[int, np.ndarray] = {}
+    start = 0
+    for frames in _batches(run.read(), run.request.chunk):
+        batch = slice(start, start + len(frames))
+        originals |= {i: frames[i - start] for i in samples if batch.start <= i < batch.stop}
+        latents = encode(run.model, frames)
+        store.write(CLEAN, batch, latents.cpu().numpy())
+        schedule = run.model.schedule
+        for timestep, noisy in invert(predict, latents, schedule, run.inversion_timesteps):
+            store.write(_name(timestep), batch, noisy.cpu().numpy())
+        start = batch.stop
+
+    descending = run.inversion_timesteps[::-1]
+    noisiest = run.tensor(store.read(_name(descending[0]), samples))
+    pictures = decode(run.model, sample(predict, noisiest, run.model.schedule, descending))
+    values = [psnr(originals[i], picture) for i, picture in zip(samples, pictures, strict=True)]
+    store.create(RECONSTRUCTION, (len(samples),), "float64")
+    store.write(RECONSTRUCTION, slice(None), np.array(values))
+
+
+def _name(timestep: int) -> str:
+    return f"t{timestep:04d}"
+
+
+def _batches(frames: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    while batch := list(islice(frames, size)):
+        yield np.stack(batch)

@@ -1,0 +1,33 @@
+"""How much memory a run took at its highest."""
+
+from __future__ import annotations
+
+import sys
+
+import psutil
+import torch
+
+MIB = 2**20
+
+
+def reset_peak(device: torch.device) -> None:
+    """Start counting the device's peak anew; the host's can't be reset."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory_mb(device: torch.device) -> dict[str, float]:
+    """MiB: "host" is the process's largest resident set so far, "device" the allocator's peak."""
+    peak = {"host": round(_host_peak_bytes() / MIB, 1)}
+    if device.type == "cuda":
+        peak["device"] = round(torch.cuda.max_memory_allocated(device) / MIB, 1)
+    return peak
+
+
+def _host_peak_bytes() -> int:
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

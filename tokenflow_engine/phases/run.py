@@ -1,0 +1,86 @@
+"""Everything that the phases of one edit share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..client.edit_request import EditRequest
+from ..diffusion.model import DiffusionModel
+from ..editors.plan import EditPlan
+from ..media.fit import fit_frame
+from ..media.frames import SourceInfo, read_frames
+from ..tokenflow.keyframes import KeyframeSchedule
+from ..tokenflow.propagation import RULES, PropagationRule
+from .cache import PhaseCache
+from .meter import ProgressMeter
+
+
+@dataclass(frozen=True)
+class EditRun:
+    """One edit on its way through the phases.
+
+    first_frame: where the range starts in the source; frame_count: frames in the range.
+    size: (width, height) in pixels of the edited frames.
+    content: hash of the fitted frames, hexadecimal.
+    source_embedding: (1, L, C). edit_embeddings: (branches, L, C), the unconditional one first, or
+        the conditional one alone where the guidance scale is 1.
+    keyframes: frame indices counted from the range's first frame.
+    inversion_timesteps: ascending.
+    """
+
+    request: EditRequest
+    source: SourceInfo
+    model: DiffusionModel
+    first_frame: int
+    frame_count: int
+    size: tuple[int, int]
+    content: str
+    source_embedding: Tensor
+    edit_embeddings: Tensor
+    plan: EditPlan
+    keyframes: KeyframeSchedule
+    inversion_timesteps: tuple[int, ...]
+    cache: PhaseCache
+    meter: ProgressMeter
+
+    @property
+    def rule(self) -> PropagationRule:
+        return RULES[self.request.mode]
+
+    @property
+    def frames(self) -> range:
+        return range(self.frame_count)
+
+    def propagated(self, step: int) -> list[int]:
+        """Frames that a step propagates; the keyframes are among them if the mode says so."""
+        kept = set(self.keyframes[step]) if self.rule.reuses_keyframes else set()
+        return [frame for frame in self.frames if frame not in kept]
+
+    def propagated_rows(self, step: int, frames: Sequence[int]) -> list[int]:
+        """Places of frames within `propagated(step)`."""
+        places = {frame: row for row, frame in enumerate(self.propagated(step))}
+        return [places[frame] for frame in frames]
+
+    def tensor(self, array: np.ndarray) -> Tensor:
+        """Latents from disk, on the model's device."""
+        return torch.from_numpy(array).to(self.model.device, self.model.latent_dtype)
+
+    def read(self) -> Iterator[np.ndarray]:
+        """The fitted source frames, (H, W, 3) uint8 RGB, one at a time."""
+        return fitted_frames(
+            Path(self.request.source), self.first_frame, self.frame_count, self.size
+        )
+
+
+def fitted_frames(
+    source: Path, first: int, count: int, size: tuple[int, int]
+) -> Iterator[np.ndarray]:
+    """Frames first ... first + count - 1 of a source at `size`, one at a time."""
+    for frame in read_frames(source, first, first + count):
+        yield fit_frame(frame, size)
