@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -148,15 +149,16 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> Diffusion
             for models whose UNet is not of Stable Diffusion 1 or 2's kind.
     """
     folder = model_folder(name)
-    options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+    # Its bars would run into our own progress.
+    transformers.utils.logging.disable_progress_bar()
+    safe: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
     vae_dtype = torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+    whole = safe | {"low_cpu_mem_usage": False}
     try:
         scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
-        unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, **options)
-        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=vae_dtype, **options)
-        text_encoder = CLIPTextModel.from_pretrained(
-            folder / "text_encoder", dtype=dtype, **options
-        )
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, **whole)
+        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=vae_dtype, **whole)
+        text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype, **safe)
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
         raise TokenFlowError(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..client.edit_request import LATENT_CELL
 from ..diffusion.autoencoder import decode, encode
 from ..diffusion.inversion import invert, sample
-from ..diffusion.schedule import DenseOutput, NoiseLevel
+from ..diffusion.schedule import DenseOutput
 from ..evaluation.metrics import psnr
 from ..media.latents import LatentStore, StoredLatents
 from .cache import key_of
@@ -26,7 +28,7 @@ RECONSTRUCTED_FRAMES = 4
 class Inversion:
     """The inverted source on disk.
 
-    reconstruction_psnr: dB, mean over a few frames spread over the clip.
+    noisiest: the timestep that the inversion ends at.
     """
 
     def __init__(self, run: EditRun, store: StoredLatents) -> None:
@@ -34,7 +36,11 @@ class Inversion:
         self._store = store
         self._path = DenseOutput(run.model.schedule, run.inversion_timesteps)
         self.noisiest = run.inversion_timesteps[-1]
-        self.reconstruction_psnr = float(np.mean(store.read(RECONSTRUCTION, slice(None))))
+
+    @property
+    def reconstruction_psnr(self) -> float:
+        """dB between source and reconstruction, mean over a few frames spread over the clip."""
+        return float(np.mean(self._store.read(RECONSTRUCTION, slice(None))))
 
     def clean(self, frames: Any) -> torch.Tensor:
         """(n, 4, h, w) latents of the source frames themselves."""
@@ -48,9 +54,6 @@ class Inversion:
             return top
         below = self.clean(frames) if low is None else self.at(low, frames)
         return self._path.between(timestep, below, top)
-
-    def level(self, timestep: int) -> NoiseLevel:
-        return self._run.model.schedule.level(timestep)
 
 
 def inversion_key(run: EditRun) -> str:
@@ -96,36 +99,48 @@ def reconstructed(run: EditRun) -> list[int]:
 
 
 def _invert(run: EditRun, store: LatentStore) -> None:
-    width, height = run.size
-    shape = (run.frame_count, 4, height // 8, width // 8)
-    precision = str(run.model.latent_dtype).removeprefix("torch.")
-    for name in (CLEAN, *map(_name, run.inversion_timesteps)):
-        store.create(name, shape, precision)
-
-    def predict(latents: torch.Tensor, timestep: int) -> torch.Tensor:
-        noise = run.model.predict_noise(latents, timestep, run.source_embedding)
-        run.meter.advance(len(latents))
-        return noise
-
+    begin_inversion(run, store)
     samples = reconstructed(run)
     originals: dict[int, np.ndarray] = {}
     start = 0
     for frames in _batches(run.read(), run.request.chunk):
         batch = slice(start, start + len(frames))
         originals |= {i: frames[i - start] for i in samples if batch.start <= i < batch.stop}
-        latents = encode(run.model, frames)
-        store.write(CLEAN, batch, latents.cpu().numpy())
-        schedule = run.model.schedule
-        for timestep, noisy in invert(predict, latents, schedule, run.inversion_timesteps):
-            store.write(_name(timestep), batch, noisy.cpu().numpy())
+        invert_batch(run, store, batch, encode(run.model, frames))
         start = batch.stop
 
     descending = run.inversion_timesteps[::-1]
     noisiest = run.tensor(store.read(_name(descending[0]), samples))
-    pictures = decode(run.model, sample(predict, noisiest, run.model.schedule, descending))
-    values = [psnr(originals[i], picture) for i, picture in zip(samples, pictures, strict=True)]
+    clean = sample(partial(_predict, run), noisiest, run.model.schedule, descending)
+    values = [
+        psnr(originals[i], picture)
+        for i, picture in zip(samples, decode(run.model, clean), strict=True)
+    ]
     store.create(RECONSTRUCTION, (len(samples),), "float64")
     store.write(RECONSTRUCTION, slice(None), np.array(values))
+
+
+def begin_inversion(run: EditRun, store: LatentStore) -> None:
+    """Make room for the clean latents and those of every inversion timestep."""
+    width, height = run.size
+    shape = (run.frame_count, 4, height // LATENT_CELL, width // LATENT_CELL)
+    precision = str(run.model.latent_dtype).removeprefix("torch.")
+    for name in (CLEAN, *map(_name, run.inversion_timesteps)):
+        store.create(name, shape, precision)
+
+
+def invert_batch(run: EditRun, store: LatentStore, frames: slice, clean: torch.Tensor) -> None:
+    """Invert some frames' clean latents (n, 4, h, w) and keep every timestep of the path."""
+    store.write(CLEAN, frames, clean.cpu().numpy())
+    predict = partial(_predict, run)
+    for timestep, noisy in invert(predict, clean, run.model.schedule, run.inversion_timesteps):
+        store.write(_name(timestep), frames, noisy.cpu().numpy())
+
+
+def _predict(run: EditRun, latents: torch.Tensor, timestep: int) -> torch.Tensor:
+    noise = run.model.predict_noise(latents, timestep, run.source_embedding)
+    run.meter.advance(len(latents))
+    return noise
 
 
 def _name(timestep: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from ..client.errors import Cancelled
-from ..client.progress import CancelCheck, Progress, ProgressCallback
+from ..client.progress import PHASES, CancelCheck, Progress, ProgressCallback
 
 
 class ProgressMeter:
@@ -74,6 +74,7 @@ class ProgressMeter:
             self._report(Progress(self._phase, self._done, total, self._eta()))
 
     def _eta(self) -> float | None:
-        if self._rate is None:
+        # Reading frames says nothing about the speed of the UNet.
+        if self._rate is None or self._phase == PHASES[0]:
             return None
         return self._rate * max(0, sum(self._planned.values()) - self._done)
