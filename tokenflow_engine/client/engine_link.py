@@ -174,15 +174,16 @@ class EngineLink:
                 str(cause),
             )
         process, self._process = self._process, None
-        ending = process.ending()
+        ending, log_tail = process.ending(), process.log_tail()
         process.kill()
+        process.close()
         if self._endpoint is not None:
             with contextlib.suppress(OSError):
                 self._endpoint.remove(self._runtime)
         if isinstance(cause, TokenFlowError):
             return cause
         words = ending or f"had to be stopped: {cause}"
-        details = f"The engine {words}.\n{process.log_tail()}"
+        details = f"The engine {words}.\n{log_tail}"
         if not was_ready:
             return TokenFlowError(
                 "engine_lost",

@@ -10,6 +10,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from .errors import TokenFlowError
 
@@ -59,13 +60,10 @@ class EngineCommand:
 class EngineProcess:
     """A started engine; it ends when `close` is called or this process ends."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], log: BinaryIO) -> None:
+        """log: what the process writes to, open for reading; closed with this object."""
         self._process = process
-        self.log = log
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        self._log = log
 
     def ending(self) -> str | None:
         """How the process ended, in words that follow "The engine"; None while it runs."""
@@ -83,10 +81,10 @@ class EngineProcess:
     def log_tail(self) -> str:
         """The last lines of what the engine printed, empty if nothing can be read."""
         try:
-            with self.log.open("rb") as file:
-                file.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
-                return file.read().decode("utf-8", "replace")
-        except OSError:
+            # By handle, not by name: another Blender may have rotated the logs since.
+            self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            return self._log.read().decode("utf-8", "replace")
+        except (OSError, ValueError):
             return ""
 
     def close(self) -> None:
@@ -95,13 +93,13 @@ class EngineProcess:
             # The engine ends at the end of this pipe, its only sign that the owner is gone.
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
+        self._log.close()
         threading.Thread(target=_reap, args=(self._process,), daemon=True).start()
 
     def kill(self) -> None:
-        """End an engine that cannot be talked to any more."""
+        """End an engine that cannot be talked to any more; `close` is still to be called."""
         with contextlib.suppress(OSError):
             self._process.kill()
-        self.close()
 
 
 def _reap(process: subprocess.Popen[bytes]) -> None:
@@ -116,27 +114,40 @@ def launch(command: EngineCommand, runtime: Path, log: Path) -> EngineProcess:
     """Start the engine; its output goes to `log`, earlier logs are kept beside it.
 
     Raises:
-        TokenFlowError: code "engine_missing", if the interpreter is not there or does not start.
+        TokenFlowError: code "engine_missing", if the interpreter is not there or does not start;
+            "internal", if the log cannot be written.
     """
     if not command.python.is_file():
         raise _missing(f"no interpreter at {command.python}")
     try:
         rotate_logs(log)
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                command.arguments(runtime, os.getpid()),
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=runtime,
-                env=command.environment(),
-                # A key pressed in Blender's terminal must not reach the engine.
-                start_new_session=True,
-                creationflags=_creation_flags(),
-            )
+        # A handle each: the child's position must not move when the tail is read.
+        output, reader = log.open("ab"), log.open("rb")
+    except OSError as error:
+        raise TokenFlowError(
+            "internal",
+            f"The engine's log cannot be written: {log}.",
+            "Free some space, or check who may write to its folder.",
+            str(error),
+        ) from error
+    try:
+        process = subprocess.Popen(
+            command.arguments(runtime, os.getpid()),
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=runtime,
+            env=command.environment(),
+            # A key pressed in Blender's terminal must not reach the engine.
+            start_new_session=True,
+            creationflags=_creation_flags(),
+        )
     except (OSError, ValueError) as error:
+        reader.close()
         raise _missing(str(error)) from error
-    return EngineProcess(process, log)
+    finally:
+        output.close()
+    return EngineProcess(process, reader)
 
 
 def _creation_flags() -> int:

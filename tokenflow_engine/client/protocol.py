@@ -45,7 +45,6 @@ NONCE_BYTES = 32
 
 INVALID_REQUEST = -32600
 METHOD_NOT_FOUND = -32601
-INVALID_PARAMS = -32602
 SERVER_ERROR = -32000
 
 _LENGTH = struct.Struct(">I")
@@ -80,10 +79,6 @@ class FrameDecoder:
 
     def feed(self, data: bytes) -> None:
         self._buffer += data
-
-    @property
-    def has_partial_frame(self) -> bool:
-        return bool(self._buffer)
 
     def messages(self) -> Iterator[Message]:
         """Yield every complete message received so far.

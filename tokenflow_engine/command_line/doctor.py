@@ -1,0 +1,195 @@
+"""`tokenflow doctor`: what this installation has, what it lacks, and how to mend it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import shutil
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from ..client.errors import TokenFlowError
+from ..media import ffmpeg
+from ..media.staging import spoken_bytes
+
+PACKAGE = Path(__file__).resolve().parents[1]
+LOCK = PACKAGE.parent / "requirements" / "engine.lock"
+PYTHON = (3, 11)
+"""The version that the lock file was resolved for."""
+
+SET_UP_AGAIN = "Make the engine's environment again: python3 run.py setup."
+COMFORTABLE_CACHE = 5 * 10**9
+"""Bytes; the phases' results of a minute of video at 512 pixels fill about this much."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's report.
+
+    check: what was looked at. status: "OK", "WARN" (edits work, but) or "FAIL" (they do not).
+    message: what was found. remedy: what to do about it, empty when all is well.
+    """
+
+    check: str
+    status: str
+    message: str
+    remedy: str = ""
+
+
+def run(arguments: list[str]) -> int:
+    """Check everything and print a line for each finding; 1 if any of them failed, else 0."""
+    parser = argparse.ArgumentParser(prog="tokenflow doctor", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+    as_json = parser.parse_args(arguments).json
+    findings = []
+    for name, check in CHECKS.items():
+        found = examine(name, check)
+        findings += found
+        if not as_json:
+            for finding in found:
+                print(spoken(finding), flush=True)
+    failed = any(finding.status == "FAIL" for finding in findings)
+    if as_json:
+        print(json.dumps({"ok": not failed, "findings": [asdict(f) for f in findings]}, indent=1))
+    elif failed:
+        print("Edits will not work before what failed is mended.")
+    else:
+        print("Ready to edit.")
+    return int(failed)
+
+
+def spoken(finding: Finding) -> str:
+    """For example "OK    ffmpeg: version 9.0.2"; a remedy follows on a line of its own."""
+    line = f"{finding.status:<5} {finding.check}: {finding.message}"
+    return f"{line}\n      -> {finding.remedy}" if finding.remedy else line
+
+
+def examine(name: str, check: Callable[[], list[Finding]]) -> list[Finding]:
+    """A check's findings; one that breaks is itself a finding."""
+    try:
+        return check()
+    except TokenFlowError as error:
+        return [Finding(name, "FAIL", error.message, error.remedy)]
+    except Exception as error:
+        return [Finding(name, "FAIL", f"{type(error).__name__}: {error}", SET_UP_AGAIN)]
+
+
+def check_python() -> list[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info[:2] == PYTHON:
+        return [Finding("Python", "OK", f"{version} at {sys.executable}")]
+    wanted = ".".join(map(str, PYTHON))
+    return [Finding("Python", "WARN", f"{version}; tested with {wanted}", SET_UP_AGAIN)]
+
+
+def check_packages(lock: Path = LOCK) -> list[Finding]:
+    """Every pinned package against what is installed."""
+    if not lock.is_file():
+        torch = importlib.metadata.version("torch")
+        return [Finding("Packages", "OK", f"torch {torch}; there is no lock file to compare with")]
+    pins = read_pins(lock.read_text(encoding="utf-8"))
+    findings = []
+    for name, wanted in pins.items():
+        try:
+            there = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            message = f"{name} {wanted} is not installed"
+            findings.append(Finding("Packages", "FAIL", message, SET_UP_AGAIN))
+            continue
+        # "2.13.0+cpu" is one build of 2.13.0.
+        if there.partition("+")[0] != wanted:
+            message = f"{name} is {there} instead of {wanted}"
+            findings.append(Finding("Packages", "WARN", message, SET_UP_AGAIN))
+    shown = ", ".join(f"{n} {pins[n]}" for n in ("torch", "diffusers", "transformers") if n in pins)
+    return findings or [Finding("Packages", "OK", f"all {len(pins)} as locked ({shown})")]
+
+
+def read_pins(lock: str) -> dict[str, str]:
+    """Versions by name; lines for one platform only are left out."""
+    lines = [line for line in lock.splitlines() if "==" in line and ";" not in line]
+    return {name: version for name, _, version in (line.partition("==") for line in lines)}
+
+
+def check_devices() -> list[Finding]:
+    from ..service.capabilities import find_devices
+
+    findings = []
+    for device in find_devices():
+        if device["id"] == "cpu":
+            cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+            memory = spoken_bytes(psutil.virtual_memory().available)
+            what = f"cpu, {cores} cores, {memory} of memory free"
+        else:
+            memory = f", {device['memory_mb']} MiB" if device["memory_mb"] else ""
+            what = f"{device['id']}, {device['name']}{memory}"
+        findings.append(Finding("Device", "OK", what))
+    if len(findings) == 1 and shutil.which("nvidia-smi"):
+        findings.append(
+            Finding(
+                "Device",
+                "WARN",
+                "there is an NVIDIA driver, but this build of torch cannot use it",
+                "Install a build of torch for CUDA into the engine's environment.",
+            )
+        )
+    return findings
+
+
+def check_embedded_model() -> list[Finding]:
+    import torch
+
+    from ..diffusion.model import load_model
+
+    model = load_model("embedded", torch.device("cpu"), torch.float32)
+    parameters = sum(p.numel() for p in model.unet.parameters()) / 1e6
+    message = f"loads; UNet of {parameters:.1f} million parameters, {model.native_size} pixels"
+    return [Finding("Embedded model", "OK", message)]
+
+
+def check_ffmpeg() -> list[Finding]:
+    status, out, said = ffmpeg.run(["-version"])
+    version = out.decode(errors="replace").partition("\n")[0].removeprefix("ffmpeg version ")
+    if status:
+        return [Finding("ffmpeg", "FAIL", f"does not run: {said.strip()}", SET_UP_AGAIN)]
+    _, out, _ = ffmpeg.run(["-encoders"])
+    if b" libx264 " not in out:
+        remedy = "Unset IMAGEIO_FFMPEG_EXE, or let it name an ffmpeg with libx264."
+        return [Finding("ffmpeg", "WARN", "cannot write H.264 movies", remedy)]
+    return [Finding("ffmpeg", "OK", f"version {version.split(' ')[0]}")]
+
+
+def check_cache() -> list[Finding]:
+    from ..phases.cache import cache_root
+
+    root = cache_root()
+    elsewhere = "Set TOKENFLOW_CACHE to a folder on another disk."
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        trial = root / f".doctor-{uuid.uuid4().hex[:8]}"
+        trial.write_bytes(b"x")
+        trial.unlink()
+    except OSError as error:
+        return [Finding("Cache", "FAIL", f"{root} cannot be written ({error.strerror})", elsewhere)]
+    used = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+    free = shutil.disk_usage(root).free
+    message = f"{root}, {spoken_bytes(used)} used, {spoken_bytes(free)} free"
+    if free < COMFORTABLE_CACHE:
+        return [Finding("Cache", "WARN", message, f"Free some space. {elsewhere}")]
+    return [Finding("Cache", "OK", message)]
+
+
+CHECKS: dict[str, Callable[[], list[Finding]]] = {
+    "Python": check_python,
+    "Packages": check_packages,
+    "Device": check_devices,
+    "Embedded model": check_embedded_model,
+    "ffmpeg": check_ffmpeg,
+    "Cache": check_cache,
+}
+"""In the order of the report."""

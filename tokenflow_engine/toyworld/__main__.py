@@ -1,0 +1,70 @@
+"""`python -m tokenflow_engine.toyworld CLIP.mp4`: a sample clip to try an edit on."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .clips import MOTIONS, edited, sample_clip
+from .movies import write_movie
+from .words import ATTRIBUTES
+
+
+def parser() -> argparse.ArgumentParser:
+    arguments = argparse.ArgumentParser(
+        prog="python -m tokenflow_engine.toyworld",
+        description="Write a clip of the toy world and print the prompt that describes it.",
+    )
+    arguments.add_argument("clip", type=Path, help="the movie file to write")
+    arguments.add_argument("--seed", type=int, default=11, help="which clip (%(default)s)")
+    arguments.add_argument("--frames", type=int, default=16, help="(%(default)s)")
+    arguments.add_argument("--size", type=int, default=128, help="pixels a side (%(default)s)")
+    arguments.add_argument("--fps", type=float, default=12, help="(%(default)s)")
+    arguments.add_argument("--motion", choices=MOTIONS, default="roll", help="(%(default)s)")
+    start = {"look": "red", "shape": "ball", "ground": "grass", "sky": "blue"}
+    for name, values in ATTRIBUTES.items():
+        arguments.add_argument(
+            f"--{name}", choices=values, default=start[name], help="(%(default)s)"
+        )
+    arguments.add_argument(
+        "--truth",
+        type=Path,
+        metavar="MOVIE",
+        help="also write what a perfect edit would give, with the attributes of --change",
+    )
+    arguments.add_argument(
+        "--change",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an attribute of the perfect edit, as look=blue",
+    )
+    return arguments
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes the clip, prints its prompt; returns the exit code."""
+    arguments = parser()
+    options = arguments.parse_args(argv)
+    if options.frames < 1 or options.size < 16 or options.size % 2:
+        arguments.error("--frames must be at least 1, --size even and at least 16")
+    chosen = {name: getattr(options, name) for name in ATTRIBUTES}
+    clip = sample_clip(
+        options.seed, options.motion, options.frames, options.size, options.size, **chosen
+    )
+    write_movie(options.clip, clip.frames, options.fps)
+    print(clip.caption)
+    if options.truth is not None:
+        changes = dict(change.partition("=")[::2] for change in options.change)
+        for name, value in changes.items():
+            if value not in ATTRIBUTES.get(name, ()):
+                arguments.error(f"--change {name}={value}: no such attribute or value")
+        truth = edited(clip, **changes)
+        write_movie(options.truth, truth.frames, options.fps)
+        print(truth.caption)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
