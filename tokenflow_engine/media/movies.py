@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import re
 import subprocess
 import tempfile
@@ -90,7 +92,8 @@ def write(path: Path, frames: Iterator[NDArray[np.uint8]], fps: float) -> int:
     their last row or column, since 4:2:0 needs even ones.
 
     Raises:
-        TokenFlowError: code "internal", when ffmpeg fails.
+        TokenFlowError: code "no_space", when the disk fills up; "internal", when ffmpeg fails
+            otherwise.
         ValueError: without frames.
     """
     first = next(frames, None)
@@ -121,11 +124,12 @@ def write(path: Path, frames: Iterator[NDArray[np.uint8]], fps: float) -> int:
                 process.stdin.close()
             if process.wait():
                 log.seek(0)
+                said = log.read().decode(errors="replace")[-4000:]
                 raise TokenFlowError(
-                    "internal",
+                    "no_space" if os.strerror(errno.ENOSPC) in said else "internal",
                     f'ffmpeg could not write "{path.name}".',
                     "Check that the folder can be written to and has free space.",
-                    log.read().decode(errors="replace")[-4000:],
+                    said,
                 )
             partial.replace(path)
         finally:

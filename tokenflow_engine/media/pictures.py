@@ -32,7 +32,7 @@ def write_movie(path: Path, frames: Iterable[NDArray[np.uint8]], fps: float) -> 
     The file appears when it is complete; odd sides are padded by one pixel.
 
     Raises:
-        TokenFlowError: code "internal", when the file cannot be written.
+        TokenFlowError: code "no_space" or "internal", when the file cannot be written.
         ValueError: without frames.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
