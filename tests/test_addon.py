@@ -33,7 +33,7 @@ def checks_of(file: str) -> list[str]:
 
 @pytest.fixture(scope="session")
 def noise(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Callable[..., None]) -> Path:
-    """Twelve frames of noise, of odd size, as images and as a lossless movie."""
+    """Twelve frames of noise, of odd size, as images and as a movie without loss."""
     folder = tmp_path_factory.mktemp("footage")
     (folder / "images").mkdir()
     rng = np.random.default_rng(0)
@@ -72,6 +72,7 @@ def outcomes(
             **os.environ,
             "BLENDER_USER_RESOURCES": str(work / "profile"),
             "TOKENFLOW_TEST_FOOTAGE": str(noise),
+            "TOKENFLOW_CACHE": str(work / "cache"),
         }
         command = [python, "-W", "error::DeprecationWarning", INSIDE / "inside.py"]
         command += [INSIDE / f"{file}.py", work / "work", results]

@@ -18,6 +18,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from tokenflow_engine.toyworld import (  # noqa: E402
+    ATTRIBUTES,
     VOCABULARY,
     full_caption,
     render,
@@ -28,6 +29,7 @@ from training.autoencoder import colour_start, make_autoencoder, normalise_laten
 from training.classifier import classify, load_classifier, train_classifier  # noqa: E402
 from training.denoiser import make_schedule  # noqa: E402
 from training.export import export  # noqa: E402
+from training.judgement import balanced_scenes, judge  # noqa: E402
 from training.pictures import Pictures, scene_of, scene_of_codes  # noqa: E402
 from training.plan import Plan  # noqa: E402
 from training.samples import draw  # noqa: E402
@@ -249,6 +251,17 @@ def test_classifier_learns_and_reads_pictures(finished: Path) -> None:
     scene = scene_of(TINY, 1)
     [read] = classify(load_classifier(finished), render(scene, 96, 96).image[None])
     assert set(read) == set(accuracy)
+
+
+def test_judgement_draws_every_value_equally_often_and_counts(finished: Path) -> None:
+    scenes = balanced_scenes(104, np.random.default_rng(0))
+    for name, values in ATTRIBUTES.items():
+        counts = [sum(getattr(scene, name) == value for scene in scenes) for value in values]
+        assert max(counts) - min(counts) <= 1
+    train_classifier(TINY, finished, epochs=1)
+    accuracy = judge(TINY, finished, count=8, side=64)
+    assert all(0 <= share <= 1 for share in accuracy.values())
+    assert (finished / "judgement_64.png").exists()
 
 
 def test_a_checkpoint_replaces_the_old_one_whole(tmp_path: Path) -> None:

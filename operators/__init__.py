@@ -1,0 +1,21 @@
+"""What a click, a script or a command line does; each calls the sequencer's queue."""
+
+from __future__ import annotations
+
+import bpy
+
+from . import command_line, edit_strip, running_edit
+
+classes = (*edit_strip.classes, *running_edit.classes)
+
+
+def register() -> None:
+    for cls in classes:
+        bpy.utils.register_class(cls)
+    command_line.register()
+
+
+def unregister() -> None:
+    command_line.unregister()
+    for cls in reversed(classes):
+        bpy.utils.unregister_class(cls)

@@ -1,0 +1,96 @@
+"""The tab TokenFlow in the Sequencer's sidebar. Nothing here looks at the disk."""
+
+from __future__ import annotations
+
+from bpy.types import Context, Panel, UILayout
+
+from ..operators.edit_strip import TOKENFLOW_OT_edit_strip
+from ..sequencer.compatibility import sequencer_scene
+from ..sequencer.queue_timer import edit_queue
+from ..sequencer.settings import TokenFlowSettings
+from ..sequencer.source_strip import active_strip, obstacle
+from .edit_boxes import draw_edit, draw_refusal
+
+
+class TOKENFLOW_PT_edit(Panel):
+    bl_label = "TokenFlow Edit"
+    bl_space_type = "SEQUENCE_EDITOR"
+    bl_region_type = "UI"
+    bl_category = "TokenFlow"
+
+    def draw(self, context: Context) -> None:
+        layout = self.layout
+        settings = sequencer_scene(context).tokenflow
+        _draw_strip_name(layout, context)
+        _draw_prompts(layout, settings)
+        button = layout.row()
+        button.scale_y = 1.6
+        button.operator(TOKENFLOW_OT_edit_strip.bl_idname, icon="SHADERFX")
+        queue = edit_queue()
+        if queue.refusal is not None:
+            draw_refusal(layout, context, queue.refusal)
+        for edit in reversed(queue.edits):
+            draw_edit(layout, context, edit)
+        _draw_main_settings(layout, settings)
+        heading, advanced = layout.panel("tokenflow_advanced", default_closed=True)
+        heading.label(text="Advanced")
+        if advanced is not None:
+            _draw_advanced(advanced, settings)
+
+
+def _draw_strip_name(layout: UILayout, context: Context) -> None:
+    strip = active_strip(context)
+    if strip is None:
+        layout.label(text="No strip selected", icon="INFO")
+    elif obstacle(strip) is not None:
+        layout.label(text=strip.name, icon="ERROR")
+    else:
+        layout.label(text=strip.name, icon="SEQUENCE")
+
+
+def _draw_prompts(layout: UILayout, settings: TokenFlowSettings) -> None:
+    column = layout.column(align=True)
+    column.label(text="Prompt")
+    column.prop(settings, "prompt", text="", placeholder="What the strip should show")
+    column.separator()
+    column.label(text="Negative Prompt")
+    column.prop(settings, "negative_prompt", text="", placeholder="What it must not show")
+
+
+def _draw_main_settings(layout: UILayout, settings: TokenFlowSettings) -> None:
+    column = layout.column()
+    column.use_property_split = True
+    column.use_property_decorate = False
+    column.prop(settings, "editor")
+    numbers = column.column(align=True)
+    numbers.prop(settings, "steps")
+    numbers.prop(settings, "guidance_scale")
+    numbers.prop(settings, "seed")
+
+
+def _draw_advanced(layout: UILayout, settings: TokenFlowSettings) -> None:
+    layout.use_property_split = True
+    layout.use_property_decorate = False
+    layout.prop(settings, "source_prompt")
+    strengths = layout.column(align=True)
+    if settings.editor == "pnp":
+        strengths.prop(settings, "pnp_attention")
+        strengths.prop(settings, "pnp_features")
+    else:
+        strengths.prop(settings, "sdedit_start")
+    layout.prop(settings, "mode")
+    numbers = layout.column(align=True)
+    numbers.prop(settings, "inversion_steps")
+    numbers.prop(settings, "chunk")
+    layout.prop(settings, "use_size")
+    size = layout.column(align=True)
+    size.active = settings.use_size
+    size.prop(settings, "size", index=0, text="Width")
+    size.prop(settings, "size", index=1, text="Height")
+    layout.prop(settings, "model_folder")
+    layout.prop(settings, "device")
+    layout.prop(settings, "dtype")
+    layout.prop(settings, "frames_folder")
+
+
+classes = (TOKENFLOW_PT_edit,)

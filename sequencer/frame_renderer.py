@@ -1,0 +1,72 @@
+"""Renders a scene's sequencer as numbered stills.
+
+Imported by the add-on, and run as a program of its own by a second Blender:
+
+    blender -b --factory-startup --python frame_renderer.py -- JOB.blend SCENE FIRST END FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import bpy
+import imbuf
+from bpy.types import Scene
+
+
+def still_path(folder: Path, index: int) -> Path:
+    """File of the still with this index, counted from 0."""
+    return folder / f"{index:05d}.png"
+
+
+def render_stills(scene: Scene, first: int, end: int, folder: Path) -> Iterator[int]:
+    """Render the timeline's frames first ... end - 1; yield the number of stills after each.
+
+    Raises:
+        OSError, ValueError: an image of the strip cannot be read; Blender would show nothing there.
+        RuntimeError: a still could not be rendered or written.
+    """
+    # Only an active dependency graph writes animated values back to the strips that are rendered.
+    with bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
+        bpy.context.evaluated_depsgraph_get()
+    images, count = _image_files(scene), end - first
+    for index, frame in enumerate(range(first, end)):
+        for image in images[index * len(images) // count : (index + 1) * len(images) // count]:
+            imbuf.load(image).free()
+        path = still_path(folder, index)
+        scene.frame_set(frame)
+        scene.render.filepath = str(path)
+        # The operator's own `scene` argument renders at the frame of the window's scene.
+        with bpy.context.temp_override(scene=scene):
+            bpy.ops.render.render(write_still=True)
+        if not path.is_file():
+            raise RuntimeError(f"{path} was not written")
+        yield index + 1
+
+
+def _image_files(scene: Scene) -> list[str]:
+    return [
+        str(Path(bpy.path.abspath(strip.directory)) / element.filename)
+        for strip in scene.sequence_editor.strips
+        if strip.type == "IMAGE" and not strip.mute
+        for element in strip.elements
+    ]
+
+
+def main(arguments: list[str]) -> None:
+    job, scene_name, first, end, folder = arguments
+    with bpy.data.libraries.load(job, link=False) as (_available, wanted):
+        wanted.scenes = [scene_name]
+    for _count in render_stills(wanted.scenes[0], int(first), int(end), Path(folder)):
+        pass
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[sys.argv.index("--") + 1 :])
+    except Exception:
+        traceback.print_exc()
+        sys.exit(4)

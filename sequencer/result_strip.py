@@ -1,0 +1,136 @@
+"""Edited frames become an image strip above their source."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import bpy
+from bpy.types import Scene, SequenceEditor, Strip
+
+from ..tokenflow_engine.client.edit_request import EditRequest
+from ..tokenflow_engine.client.errors import TokenFlowError
+from ..tokenflow_engine.client.progress import EditResult
+from .compatibility import (
+    content_start,
+    left_handle,
+    parent_channels,
+    parent_strips,
+    right_handle,
+)
+from .framing import Placement, placement_of_result
+from .settings import keep_request
+from .strip_alone import StripFrames, canvas_size, placement_of, set_placement
+from .strip_identity import strip_uid
+
+_TOP_CHANNEL = 128
+
+
+def free_channel(editor: SequenceEditor, source: Strip, first: int, end: int) -> int:
+    """The lowest channel above the source that is empty over frames first ... end - 1.
+
+    Muted and locked channels are left out: a result there would be invisible or stuck.
+
+    Raises:
+        TokenFlowError: code "bad_request", if there is none.
+    """
+    taken = {
+        strip.channel
+        for strip in parent_strips(editor, source)
+        if left_handle(strip) < end and right_handle(strip) > first
+    }
+    channels = parent_channels(editor, source)
+    for channel in range(source.channel + 1, _TOP_CHANNEL + 1):
+        if channel not in taken and not channels[channel].mute and not channels[channel].lock:
+            return channel
+    raise TokenFlowError(
+        "bad_request",
+        f'There is no free channel above "{source.name}".',
+        "Free one, or move the strip down.",
+    )
+
+
+def add_result_strip(
+    scene: Scene,
+    source: Strip,
+    frames: StripFrames,
+    pictures: Sequence[Path],
+    request: EditRequest,
+    result: EditResult,
+) -> Strip:
+    """Put the pictures above the source: same start, length and framing, settings kept on them.
+
+    scene, source: where the source strip is now.
+    frames: what was read from the source when the edit began.
+    pictures: one file for each frame edited, in one folder.
+
+    Raises:
+        TokenFlowError: code "bad_request", if no channel is free.
+    """
+    editor = scene.sequence_editor
+    skipped = request.frames[0] if request.frames is not None else 0
+    # Not the left handle: the source may have been trimmed since, and its content moved.
+    first = round(content_start(source) + frames.content_offset) + skipped
+    channel = free_channel(editor, source, first, first + len(pictures))
+    with _prefetch_silenced(editor):
+        strip = parent_strips(editor, source).new_image(
+            name=f"{source.name} TokenFlow",
+            filepath=_as_saved(pictures[0]),
+            channel=channel,
+            frame_start=first,
+            fit_method="ORIGINAL",
+        )
+        for picture in pictures[1:]:
+            strip.elements.append(picture.name)
+        _frame_like(strip, scene, source, frames, (result.width, result.height))
+        strip.select = False
+    _keep(strip, source, request, result)
+    return strip
+
+
+def _frame_like(
+    strip: Strip, scene: Scene, source: Strip, frames: StripFrames, size: tuple[int, int]
+) -> None:
+    canvas = canvas_size(scene)
+    if frames.of_whole_canvas:
+        framing = (Placement(), frames.crop, frames.size)
+    else:
+        framing = (placement_of(source), frames.crop, frames.picture_size)
+        strip.transform.filter = source.transform.filter
+        strip.use_flip_x, strip.use_flip_y = source.use_flip_x, source.use_flip_y
+        strip.blend_alpha = source.blend_alpha
+    set_placement(strip, placement_of_result(*framing, result_size=size, canvas=canvas))
+    strip.blend_type = source.blend_type
+
+
+def _keep(strip: Strip, source: Strip, request: EditRequest, result: EditResult) -> None:
+    kept = strip.tokenflow
+    keep_request(kept, request)
+    strip_uid(strip)
+    kept.source_uid = strip_uid(source)
+    kept.source_name = source.name
+    kept.folder = _as_saved(Path(result.output))
+    kept.request = json.dumps(request.to_json())
+    kept.result = json.dumps(result.to_json())
+
+
+def _as_saved(path: Path) -> str:
+    """Relative to a saved .blend if the user's preferences want that, so that both can move."""
+    if bpy.data.filepath and bpy.context.preferences.filepaths.use_relative_paths:
+        # Another drive on Windows has no relative path.
+        with contextlib.suppress(ValueError):
+            return bpy.path.relpath(str(path))
+    return str(path)
+
+
+@contextlib.contextmanager
+def _prefetch_silenced(editor: SequenceEditor) -> Iterator[None]:
+    """Blender may crash when strips change under a running prefetch."""
+    wanted = editor.use_prefetch
+    editor.use_prefetch = False
+    try:
+        yield
+    finally:
+        editor.use_prefetch = wanted

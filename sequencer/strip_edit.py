@@ -1,0 +1,68 @@
+"""One edit of one strip, as the queue advances it and the panel shows it."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..tokenflow_engine.client.edit_request import EditRequest
+from ..tokenflow_engine.client.errors import TokenFlowError
+from ..tokenflow_engine.client.jobs import Job
+from ..tokenflow_engine.client.progress import EditResult, Progress
+from .strip_alone import StripFrames
+from .strip_frames import Reading
+
+
+class Stage(enum.Enum):
+    """Where an edit is; it only moves downwards in this list."""
+
+    READING = "reading"
+    """The strip's frames are rendered."""
+    ENGINE = "engine"
+    """The engine has it."""
+    PLACING = "placing"
+    """The frames are there, the strip is not yet: a render or a drag is in the way."""
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def finished(self) -> bool:
+        return self in (Stage.DONE, Stage.FAILED, Stage.CANCELLED)
+
+
+@dataclass(eq=False)
+class StripEdit:
+    """One edit of one strip; holds names and marks, never pointers that undo would break.
+
+    uid: the source strip's mark, which also names the edit.
+    scene_uid: session-wide id of the scene, the same after renaming and undo.
+    work: temporary folder for the strip's frames.
+    new_place: folder that the results of this project go to, if this edit is the first in it.
+    error: why it failed, once the stage is FAILED.
+    result_name, channel: the result strip, once the stage is DONE.
+    """
+
+    uid: str
+    scene_uid: int
+    strip_name: str
+    frames: StripFrames
+    request: EditRequest
+    work: Path
+    new_place: Path | None
+    reading: Reading
+    stage: Stage = Stage.READING
+    job: Job | None = None
+    progress: Progress | None = None
+    cancel_requested: bool = False
+    error: TokenFlowError | None = None
+    result: EditResult | None = None
+    result_name: str = ""
+    channel: int = 0
+
+    @property
+    def seen(self) -> tuple[object, ...]:
+        """What the panel shows of it; compared to tell whether to draw again."""
+        state = None if self.job is None else self.job.state
+        return (self.stage, state, self.progress, self.cancel_requested)

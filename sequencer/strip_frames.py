@@ -1,0 +1,145 @@
+"""A strip's pictures as the Sequencer shows them, as a folder of numbered PNG files."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from pathlib import Path
+
+import bpy
+from bpy.types import Scene, Strip
+
+from ..tokenflow_engine.client.errors import TokenFlowError
+from ..tokenflow_engine.client.progress import Progress
+from . import frame_renderer
+from .strip_alone import StripFrames, scene_of_strip_alone
+
+_LOG_TAIL = 4000
+
+
+class ReadingHere:
+    """Renders the strip in this Blender, one still for each `advance`."""
+
+    def __init__(self, scene: Scene, strip: Strip, frames: StripFrames, folder: Path) -> None:
+        self._frames = frames
+        self._done = 0
+        self._temporary = contextlib.ExitStack()
+        alone = self._temporary.enter_context(scene_of_strip_alone(scene, strip, frames))
+        self._stills = frame_renderer.render_stills(alone, frames.first, frames.end, folder)
+
+    @property
+    def finished(self) -> bool:
+        return self._done == self._frames.count
+
+    def advance(self) -> Progress:
+        """Render the next still.
+
+        Raises:
+            TokenFlowError: code "unreadable_source" or "no_space".
+        """
+        try:
+            self._done = next(self._stills)
+        except (RuntimeError, OSError, ValueError) as error:
+            raise _unreadable(str(error)) from error
+        if self.finished:
+            self.close()
+        return Progress("prepare", self._done, self._frames.count)
+
+    def close(self) -> None:
+        """Stop, if need be half-way; the temporary scene goes."""
+        self._stills.close()
+        self._temporary.close()
+
+
+class ReadingElsewhere:
+    """Renders the strip in a second Blender without a window; `advance` only looks at it."""
+
+    def __init__(self, scene: Scene, strip: Strip, frames: StripFrames, folder: Path) -> None:
+        self._frames = frames
+        self._folder = folder
+        self._done = 0
+        self._log = folder.with_suffix(".log")
+        job = folder.with_suffix(".blend")
+        with scene_of_strip_alone(scene, strip, frames) as alone:
+            name = alone.name
+            bpy.data.libraries.write(str(job), {alone}, path_remap="ABSOLUTE", fake_user=True)
+        arguments = [job, name, frames.first, frames.end, folder]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [
+                    bpy.app.binary_path,
+                    "--background",
+                    "--factory-startup",
+                    "--python",
+                    str(Path(frame_renderer.__file__).resolve()),
+                    "--",
+                    *map(str, arguments),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                creationflags=subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0,
+            )
+
+    @property
+    def finished(self) -> bool:
+        return self._process.poll() == 0
+
+    def advance(self) -> Progress:
+        """See how far the other Blender is.
+
+        Raises:
+            TokenFlowError: code "unreadable_source" or "no_space", if it failed.
+        """
+        code = self._process.poll()
+        # A look at one or two files a tick, however long the strip is.
+        while self._done < self._frames.count and self._still(self._done).exists():
+            self._done += 1
+        if code not in (None, 0) or (code == 0 and self._done < self._frames.count):
+            raise _unreadable(f"Blender ended with exit code {code}.\n{self._log_tail()}")
+        return Progress("prepare", self._done, self._frames.count)
+
+    def close(self) -> None:
+        """Stop, if need be half-way."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def _still(self, index: int) -> Path:
+        return frame_renderer.still_path(self._folder, index)
+
+    def _log_tail(self) -> str:
+        return self._log.read_text("utf-8", "replace")[-_LOG_TAIL:]
+
+
+Reading = ReadingHere | ReadingElsewhere
+
+
+def read(scene: Scene, strip: Strip, frames: StripFrames, folder: Path, *, here: bool) -> Reading:
+    """Start to render the strip into `folder`, which must exist and be empty.
+
+    Files with the folder's name and a suffix are written beside it.
+
+    here: in this process; otherwise in a second Blender, so that this one's window stays alive.
+    """
+    # As a Python module, Blender has no program to start.
+    if here or not bpy.app.binary_path:
+        return ReadingHere(scene, strip, frames, folder)
+    return ReadingElsewhere(scene, strip, frames, folder)
+
+
+def _unreadable(details: str) -> TokenFlowError:
+    if "No space left" in details:
+        return TokenFlowError(
+            "no_space",
+            "The disk is full; the strip's frames could not be written.",
+            "Free some space and start again.",
+            details,
+        )
+    return TokenFlowError(
+        "unreadable_source",
+        "The strip's frames could not be rendered.",
+        "Check that the strip plays in the preview, then start again.",
+        details,
+    )

@@ -1,0 +1,117 @@
+"""Small projects to test on, and looks at their pixels. Runs inside Blender."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import addon_utils
+import bpy
+import numpy as np
+from bpy.types import Scene, Strip
+
+EXTENSION = "bl_ext.user_default.tokenflow_edit"
+FOOTAGE = Path(os.environ["TOKENFLOW_TEST_FOOTAGE"])
+"""Folder with 12 frames of noise: `movie.mkv` (lossless, 24 a second) and `images/00000.png` ..."""
+
+
+def link_addon(checkout: Path) -> None:
+    """Make the checkout an extension of this profile without copying it."""
+    repository = Path(bpy.utils.user_resource("EXTENSIONS", path="user_default", create=True))
+    link = repository / "tokenflow_edit"
+    if not link.is_symlink():
+        link.symlink_to(checkout, target_is_directory=True)
+
+
+def enable_addon(checkout: Path) -> None:
+    link_addon(checkout)
+    if addon_utils.enable(EXTENSION, default_set=True) is None:
+        raise RuntimeError("the add-on cannot be enabled")
+
+
+def room(name: str) -> ModuleType:
+    """A module of the enabled add-on, for example `sequencer.edit_queue`."""
+    return sys.modules[f"{EXTENSION}.{name}"]
+
+
+def new_project(width: int = 160, height: int = 120) -> Scene:
+    """Empty data; the add-on stays enabled, and its engine alive."""
+    bpy.ops.wm.read_homefile(use_empty=True)
+    scene = bpy.context.scene
+    scene.render.resolution_x, scene.render.resolution_y = width, height
+    scene.sequence_editor_create()
+    return scene
+
+
+def end_all_edits() -> None:
+    """What a failed check left running must not hold up the next one."""
+    queue = room("sequencer.queue_timer").edit_queue()
+    for edit in queue.unfinished:
+        queue.cancel(edit)
+    deadline = time.monotonic() + 30
+    while queue.unfinished and time.monotonic() < deadline:
+        queue.poll()
+        time.sleep(0.01)
+
+
+def add_movie(channel: int = 1, start: int = 1, name: str = "movie") -> Strip:
+    editor = bpy.context.scene.sequence_editor
+    strip = editor.strips.new_movie(
+        name, str(FOOTAGE / "movie.mkv"), channel, start, fit_method="ORIGINAL"
+    )
+    return choose(strip)
+
+
+def add_images(channel: int = 1, start: int = 1, folder: Path = FOOTAGE / "images") -> Strip:
+    editor = bpy.context.scene.sequence_editor
+    files = sorted(folder.glob("*.png"))
+    strip = editor.strips.new_image("images", str(files[0]), channel, start, fit_method="ORIGINAL")
+    for file in files[1:]:
+        strip.elements.append(file.name)
+    return choose(strip)
+
+
+def choose(strip: Strip) -> Strip:
+    """Make this strip the only one selected, and active."""
+    editor = bpy.context.scene.sequence_editor
+    for other in editor.strips_all:
+        other.select = False
+    strip.select = True
+    editor.active_strip = strip
+    return strip
+
+
+def pixels(file: Path) -> np.ndarray:
+    """(height, width, 3) integers of an 8-bit picture, the lowest row first."""
+    image = bpy.data.images.load(str(file))
+    try:
+        width, height = image.size
+        values = np.empty(width * height * 4, np.float32)
+        image.pixels.foreach_get(values)
+    finally:
+        bpy.data.images.remove(image)
+    return np.rint(values.reshape(height, width, 4)[..., :3] * 255).astype(int)
+
+
+def source_pixels(frame: int) -> np.ndarray:
+    """A frame of the footage, which movie and images share."""
+    return pixels(FOOTAGE / "images" / f"{frame:05d}.png")
+
+
+def shown(scene: Scene, frame: int, file: Path) -> np.ndarray:
+    """What the Sequencer shows at a frame, without the user's display transform."""
+    scene.view_settings.view_transform = "Standard"
+    render = scene.render
+    render.dither_intensity = 0
+    render.resolution_percentage = 100
+    if hasattr(render.image_settings, "media_type"):
+        render.image_settings.media_type = "IMAGE"
+    render.image_settings.file_format = "PNG"
+    render.image_settings.color_mode = "RGB"
+    render.filepath = str(file)
+    scene.frame_set(frame)
+    bpy.ops.render.render(write_still=True)
+    return pixels(file)

@@ -1,0 +1,1 @@
+"""Training of the embedded model on the toy world, from rendered pictures to the checkpoint."""
