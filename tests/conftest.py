@@ -29,9 +29,11 @@ def bpy_python() -> Callable[[str], Path]:
     """Interpreter whose `import bpy` is the given Blender version; skips where there is none."""
 
     def interpreter(version: str) -> Path:
-        named = os.environ.get(BLENDER_PYTHONS[version])
+        variable = BLENDER_PYTHONS[version]
+        named = os.environ.get(variable)
         if not named:
-            pytest.skip(f"no Python with bpy {version}; `python3 run.py test` makes one if it can")
+            asked = "run the tests with `python3 run.py test`, which makes one"
+            pytest.skip(f"no bpy {version}: {os.environ.get(f'{variable}_MISSING', asked)}")
         return Path(named)
 
     return interpreter

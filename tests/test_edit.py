@@ -149,6 +149,15 @@ def test_a_failed_edit_keeps_the_older_result(
     assert np.array_equal(pictures(request_for().output), before)
 
 
+def test_a_refused_edit_makes_no_folders(
+    request_for: Callable[..., EditRequest], tmp_path: Path
+) -> None:
+    with pytest.raises(TokenFlowError):
+        edit(request_for(source="nowhere.mp4", output=str(tmp_path / "a" / "b" / "out")))
+    assert not (tmp_path / "a").exists()
+    assert edit(request_for(output=str(tmp_path / "a" / "b" / "out"))).frame_count == FRAMES
+
+
 def test_a_damaged_cache_entry_is_made_again(
     request_for: Callable[..., EditRequest], tmp_path: Path, cache: Path
 ) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer
 
 from tokenflow_engine.toyworld import VOCABULARY
@@ -15,37 +17,43 @@ from .plan import Plan
 
 WORD_END = "</w>"
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
-CLIP_WORDS = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
-"""How CLIP's tokenizer splits text into words."""
+
+
+def learn_merges(words: Iterable[str]) -> list[tuple[str, str]]:
+    """Byte-pair merges after which every word is one token, the most frequent pair first.
+
+    The `tokenizers` library's trainer breaks ties in another order each time; this one takes
+    the first in the alphabet.
+    """
+    spellings = [[*word[:-1], word[-1] + WORD_END] for word in sorted(set(words))]
+    merges = []
+    while True:
+        pairs = Counter(pair for letters in spellings for pair in pairwise(letters))
+        if not pairs:
+            return merges
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        spellings = [_merged(letters, best) for letters in spellings]
+
+
+def _merged(letters: list[str], pair: tuple[str, str]) -> list[str]:
+    joined: list[str] = []
+    for letter in letters:
+        if joined and (joined[-1], letter) == pair:
+            joined[-1] += letter
+        else:
+            joined.append(letter)
+    return joined
 
 
 def write_tokenizer(plan: Plan, folder: Path) -> None:
-    """Trains byte-level BPE on the vocabulary and writes it as CLIP's tokenizer files.
+    """Writes byte-level BPE over the vocabulary as CLIP's tokenizer files.
 
     Other text still encodes, letter by letter.
     """
-    words = sorted(VOCABULARY)
-    rng = np.random.default_rng(plan.seed)
-    corpus = [" ".join(rng.permutation(words)) for _ in range(50)]
-    tokenizer = Tokenizer(models.BPE(end_of_word_suffix=WORD_END, unk_token=END))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(CLIP_WORDS), behavior="removed", invert=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(
-        vocab_size=4000,
-        min_frequency=1,
-        initial_alphabet=alphabet,
-        end_of_word_suffix=WORD_END,
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(corpus, trainer)
-    pairs = json.loads(tokenizer.to_str())["model"]["merges"]
-    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in pairs]
-    joined = [merge.replace(" ", "") for merge in merges]
+    pairs = learn_merges(VOCABULARY)
+    merges, joined = [" ".join(pair) for pair in pairs], ["".join(pair) for pair in pairs]
     tokens = [*alphabet, *(letter + WORD_END for letter in alphabet), *joined, BEGIN, END]
     vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
     special = {"bos_token": BEGIN, "eos_token": END, "unk_token": END, "pad_token": END}

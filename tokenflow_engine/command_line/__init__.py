@@ -23,6 +23,9 @@ def main(arguments: list[str]) -> int:
     # Nothing is ever fetched behind the user's back.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+    # Threads that spin while they wait for each other cost several times the work itself as soon as
+    # another program, Blender for one, wants the same cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if arguments and arguments[0] in COMMANDS:
         command = importlib.import_module(f".{arguments[0]}", __name__)
         return int(command.run(arguments[1:]))

@@ -38,6 +38,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
             edit's, or lies where nothing can be written; code "no_space", when the disk fills up.
     """
     target = target.resolve()
+    missing = [folder for folder in target.parents if not folder.exists()]
     with full_disk_explained(target.parent), _refusal_explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         _recover(target)
@@ -52,6 +53,10 @@ def staged_folder(target: Path) -> Iterator[Path]:
             _swap(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        for folder in missing:
+            # Only what is empty goes, which is nothing once the result is in its place.
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 @contextlib.contextmanager

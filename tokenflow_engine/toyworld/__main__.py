@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..media.pictures import write_movie
 from .clips import MOTIONS, edited, sample_clip
-from .movies import write_movie
 from .words import ATTRIBUTES
 
 
