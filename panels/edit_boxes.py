@@ -117,7 +117,8 @@ def _error(
     buttons = box.row()
     if frames_kept:
         buttons.operator(TOKENFLOW_OT_open_frames.bl_idname, icon="FILE_FOLDER").uid = uid
-    buttons.operator(TOKENFLOW_OT_copy_report.bl_idname, icon="COPYDOWN").uid = uid
+    if error.details:
+        buttons.operator(TOKENFLOW_OT_copy_report.bl_idname, icon="COPYDOWN").uid = uid
 
 
 def _dismiss(row: UILayout, uid: str) -> None:

@@ -87,10 +87,10 @@ def _draw_advanced(layout: UILayout, settings: TokenFlowSettings) -> None:
     size.active = settings.use_size
     size.prop(settings, "size", index=0, text="Width")
     size.prop(settings, "size", index=1, text="Height")
-    layout.prop(settings, "model_folder")
+    layout.prop(settings, "model_folder", placeholder="Demonstration model")
     layout.prop(settings, "device")
     layout.prop(settings, "dtype")
-    layout.prop(settings, "frames_folder")
+    layout.prop(settings, "frames_folder", placeholder="As in the preferences")
 
 
 classes = (TOKENFLOW_PT_edit,)

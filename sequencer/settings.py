@@ -174,7 +174,9 @@ class EditFields:
     dtype: EnumProperty(
         name="Precision",
         description="Numbers that the model computes with",
-        items=tuple((name, name.capitalize(), "") for name in DTYPES),
+        items=tuple(
+            (name, "Automatic" if name == "auto" else name.capitalize(), "") for name in DTYPES
+        ),
         default=_DEFAULTS["dtype"],
         options=_FIXED,
     )

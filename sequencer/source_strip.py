@@ -85,14 +85,14 @@ def check(strip: Strip | None) -> Strip:
         if not path.is_file():
             raise TokenFlowError(
                 "unreadable_source",
-                f'The file of "{strip.name}" is missing: {path}',
+                f'"{strip.name}" needs the file {path}, which is missing.',
                 "Put it back, or choose another file in the strip's Source panel.",
             )
     # Blender shows pink, not an error, for a movie that it cannot decode; its frame rate tells.
     if strip.type == "MOVIE" and not strip.fps > 0:
         raise TokenFlowError(
             "unreadable_source",
-            f'The file of "{strip.name}" cannot be read as a movie: {next(_files(strip))}',
+            f'"{strip.name}" needs {next(_files(strip))}, which cannot be read as a movie.',
             "Check that it plays elsewhere, or convert it to MP4.",
         )
     return strip
