@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import bpy
@@ -22,7 +22,7 @@ def still_path(folder: Path, index: int) -> Path:
     return folder / f"{index:05d}.png"
 
 
-def render_stills(scene: Scene, first: int, end: int, folder: Path) -> Iterator[int]:
+def render_stills(scene: Scene, first: int, end: int, folder: Path) -> Generator[int, None, None]:
     """Render the timeline's frames first ... end - 1; yield the number of stills after each.
 
     Raises:

@@ -5,6 +5,7 @@ No postponed annotations here: Blender reads the properties out of the classes' 
 
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import bpy
 from bpy.props import (
@@ -19,12 +20,12 @@ from bpy.props import (
 
 from ..tokenflow_engine.client.edit_request import BOUNDS, DEVICES, DTYPES, EditRequest
 
-_DEFAULTS = {field.name: field.default for field in fields(EditRequest)}
+_DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(EditRequest)}
 _FIXED: set[str] = set()
 """No property is animatable: an edit has one value of each."""
 
 
-def _whole_number(name: str, label: str, description: str, **limits):
+def _whole_number(name: str, label: str, description: str, **limits: Any) -> Any:
     low, high = BOUNDS[name]
     return IntProperty(
         name=label,
@@ -37,7 +38,7 @@ def _whole_number(name: str, label: str, description: str, **limits):
     )
 
 
-def _number(name: str, label: str, description: str, **limits):
+def _number(name: str, label: str, description: str, **limits: Any) -> Any:
     low, high = BOUNDS[name]
     return FloatProperty(
         name=label,
@@ -50,11 +51,11 @@ def _number(name: str, label: str, description: str, **limits):
     )
 
 
-def _text(label: str, description: str):
+def _text(label: str, description: str) -> Any:
     return StringProperty(name=label, description=description, options=_FIXED)
 
 
-def _folder(label: str, description: str):
+def _folder(label: str, description: str) -> Any:
     return StringProperty(
         name=label,
         description=description,

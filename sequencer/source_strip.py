@@ -81,6 +81,7 @@ def check(strip: Strip | None) -> Strip:
     found = obstacle(strip)
     if found is not None:
         raise found
+    assert strip is not None
     for path in _files(strip):
         if not path.is_file():
             raise TokenFlowError(
