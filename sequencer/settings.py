@@ -27,28 +27,21 @@ _FIXED: set[str] = set()
 
 def _whole_number(name: str, label: str, description: str, **limits: Any) -> Any:
     low, high = BOUNDS[name]
-    return IntProperty(
-        name=label,
-        description=description,
-        default=_DEFAULTS[name],
-        min=int(low),
-        max=int(high),
-        options=_FIXED,
-        **limits,
-    )
+    return IntProperty(**_plain(name, label, description), min=int(low), max=int(high), **limits)
 
 
 def _number(name: str, label: str, description: str, **limits: Any) -> Any:
     low, high = BOUNDS[name]
-    return FloatProperty(
-        name=label,
-        description=description,
-        default=_DEFAULTS[name],
-        min=low,
-        max=high,
-        options=_FIXED,
-        **limits,
-    )
+    return FloatProperty(**_plain(name, label, description), min=low, max=high, **limits)
+
+
+def _plain(name: str, label: str, description: str) -> dict[str, Any]:
+    return {
+        "name": label,
+        "description": description,
+        "default": _DEFAULTS[name],
+        "options": _FIXED,
+    }
 
 
 def _text(label: str, description: str) -> Any:

@@ -40,6 +40,15 @@ def bpy_python() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
+def engine_python() -> str:
+    """Interpreter of the engine; skips where none is named."""
+    named = os.environ.get("TOKENFLOW_ENGINE_PYTHON")
+    if not named:
+        pytest.skip("no engine: set TOKENFLOW_ENGINE_PYTHON to the Python of its environment")
+    return named
+
+
+@pytest.fixture(scope="session")
 def gui_blender() -> Path:
     """A full Blender with windows; skips where there is none."""
     named = os.environ.get("BLENDER")

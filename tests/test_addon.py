@@ -46,15 +46,6 @@ def noise(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Callable[..., None])
 
 
 @pytest.fixture(scope="session")
-def engine_python() -> str:
-    """Interpreter of the engine; skips where none is named."""
-    named = os.environ.get("TOKENFLOW_ENGINE_PYTHON")
-    if not named:
-        pytest.skip("no engine: set TOKENFLOW_ENGINE_PYTHON to the Python of its environment")
-    return named
-
-
-@pytest.fixture(scope="session")
 def outcomes(
     bpy_python: Callable[[str], Path],
     noise: Path,

@@ -75,13 +75,12 @@ def wait_until_gone(folder: Path) -> None:
 
 
 @pytest.fixture
-def environment(clip: Path, tmp_path: Path) -> dict[str, str]:
+def environment(clip: Path, engine_python: str, tmp_path: Path) -> dict[str, str]:
     """For a Blender with a profile of its own."""
-    if not os.environ.get("TOKENFLOW_ENGINE_PYTHON"):
-        pytest.skip("no engine: set TOKENFLOW_ENGINE_PYTHON to the Python of its environment")
     (tmp_path / "tmp").mkdir()
     return {
         **os.environ,
+        "TOKENFLOW_ENGINE_PYTHON": engine_python,
         "BLENDER_USER_RESOURCES": str(tmp_path / "profile"),
         "TMPDIR": str(tmp_path / "tmp"),
         "TOKENFLOW_CACHE": str(tmp_path / "cache"),

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +64,17 @@ class PhaseCache:
             return None
         os.utime(folder)
         self.in_use.add(folder)
+        return store
+
+    def obtain(self, phase: str, key: str, make: Callable[[LatentStore], None]) -> StoredLatents:
+        """The store of a phase, which `make` fills if it is not there."""
+        store = self.find(phase, key)
+        if store is None:
+            with self.build(phase, key) as new:
+                make(new)
+            store = self.find(phase, key)
+        if store is None:
+            raise RuntimeError(f"the store of {phase} vanished as soon as it was sealed")
         return store
 
     @contextmanager

@@ -75,14 +75,12 @@ def correspond(run: EditRun, wiring: Wiring, inversion: Inversion) -> Correspond
     Raises:
         Cancelled: at the next UNet call after the user has cancelled.
     """
-    key = correspondence_key(run)
-    store = run.cache.find("correspond", key)
-    if store is None:
-        with run.cache.build("correspond", key) as new:
-            for step in range(len(run.plan.timesteps)):
-                _correspond_step(run, wiring, inversion, step, new)
-        store = run.cache.find("correspond", key)
-        assert store is not None
+
+    def make(store: LatentStore) -> None:
+        for step in range(len(run.plan.timesteps)):
+            _correspond_step(run, wiring, inversion, step, store)
+
+    store = run.cache.obtain("correspond", correspondence_key(run), make)
     return Correspondences(run, store, wiring.layers)
 
 

@@ -82,13 +82,7 @@ def invert_source(run: EditRun) -> Inversion:
     Raises:
         Cancelled: at the next UNet call after the user has cancelled.
     """
-    key = inversion_key(run)
-    store = run.cache.find("invert", key)
-    if store is None:
-        with run.cache.build("invert", key) as new:
-            _invert(run, new)
-        store = run.cache.find("invert", key)
-        assert store is not None
+    store = run.cache.obtain("invert", inversion_key(run), partial(_invert, run))
     return Inversion(run, store)
 
 
