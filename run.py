@@ -6,6 +6,7 @@
     python3 run.py tokenflow ...       the engine's command line (edit, serve, doctor)
     python3 run.py python ...          a script or -m MODULE in the engine's environment
     python3 run.py lint                ruff and mypy
+    python3 run.py package [FOLDER]    the zip that Blender installs, and a repository (dist/)
     python3 run.py setup [--all]       make the engine's environment (--all: those of the tests too)
 
 Environments are made on first use under .envs/ (elsewhere: TOKENFLOW_ENVS), again when their lock
@@ -25,6 +26,7 @@ import tempfile
 from pathlib import Path
 from typing import NoReturn
 
+from package import describe, package
 from requirements.environments import (
     BLENDER_MODULES,
     ENGINE,
@@ -175,6 +177,8 @@ def main(arguments: list[str]) -> int:
         become([str(interpreter), *module, *rest], engine_variables(interpreter))
     elif command == "lint":
         return lint(ensure(TESTED_ENGINE))
+    elif command == "package":
+        describe(package(Path(rest[0] if rest else ROOT / "dist").absolute()))
     elif command == "setup":
         setup(rest)
     else:

@@ -169,7 +169,7 @@ def test_locks_pin_every_line(checkout: Path) -> None:
 
 
 def test_old_pythons_can_start_it(checkout: Path) -> None:
-    for name in ("run.py", "requirements/environments.py"):
+    for name in ("run.py", "package.py", "requirements/environments.py"):
         ast.parse((checkout / name).read_text(encoding="utf-8"), feature_version=(3, 9))
     for version in ("3.9", "3.10", "3.13"):
         python = environments.find_python(version)

@@ -10,7 +10,7 @@ import bpy
 from project import EXTENSION, room
 
 
-def _traces() -> dict[str, object]:
+def traces() -> dict[str, object]:
     """Everything of Blender's that an add-on can leave something in."""
     owners = (bpy.types.Scene, bpy.types.Strip, bpy.types.WindowManager, bpy.types.Object)
     menus = (bpy.types.SEQUENCER_MT_strip, bpy.types.SEQUENCER_MT_context_menu)
@@ -31,11 +31,11 @@ def _traces() -> dict[str, object]:
 
 def test_unregistering_leaves_nothing_behind(work: Path) -> None:
     addon_utils.disable(EXTENSION, default_set=True)
-    without = _traces()
+    without = traces()
     addon_utils.enable(EXTENSION, default_set=True)
-    with_addon = _traces()
+    with_addon = traces()
     addon_utils.disable(EXTENSION, default_set=True)
-    left = _traces()
+    left = traces()
     addon_utils.enable(EXTENSION, default_set=True)
     assert left == without
     assert not without["modules"]
