@@ -49,6 +49,7 @@ def noise(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Callable[..., None])
 def outcomes(
     bpy_python: Callable[[str], Path],
     noise: Path,
+    footage: Callable[[str], Path],
     engine_python: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[str, str], dict[str, str]]:
@@ -63,6 +64,7 @@ def outcomes(
             **os.environ,
             "BLENDER_USER_RESOURCES": str(work / "profile"),
             "TOKENFLOW_TEST_FOOTAGE": str(noise),
+            "TOKENFLOW_TEST_CAMERA": str(footage("bikes.mp4")),
             "TOKENFLOW_CACHE": str(work / "cache"),
         }
         command = [python, "-W", "error::DeprecationWarning", INSIDE / "inside.py"]

@@ -71,6 +71,27 @@ def test_the_operator_waits_and_leaves_the_edited_strip(work: Path) -> None:
     assert "a blue ball on grass" in json.dumps(made)
 
 
+def test_camera_footage_is_edited_from_its_trimmed_strip_in_its_own_framing(work: Path) -> None:
+    _set_up(work)
+    names = room("sequencer.compatibility")
+    strips = bpy.context.scene.sequence_editor.strips
+    movie = strips.new_movie("bikes", os.environ["TOKENFLOW_TEST_CAMERA"], 5, 1, fit_method="FIT")
+    for name, value in (("right_handle", 4), ("frame_final_end", 4)):
+        if hasattr(movie, name):
+            setattr(movie, name, value)
+            break
+    choose(movie)
+    settings = bpy.context.scene.tokenflow
+    settings.size = (96, 64)
+    assert bpy.ops.tokenflow.edit_strip() == {"FINISHED"}
+    result = strips["bikes TokenFlow"]
+    assert (names.left_handle(result), names.right_handle(result), result.channel) == (1, 4, 6)
+    folder = work / "shot_tokenflow" / "bikes_1"
+    assert pixels(folder / "00002.png").shape == (64, 96, 3)
+    made = json.loads((folder / "edit.json").read_text())
+    assert made["source"]["size"] == [movie.elements[0].orig_width, movie.elements[0].orig_height]
+
+
 def test_a_second_edit_of_a_strip_goes_above_the_first(work: Path) -> None:
     _set_up(work, frames=2)
     assert bpy.ops.tokenflow.edit_strip() == {"FINISHED"}
