@@ -105,7 +105,7 @@ def write(path: Path, frames: Iterator[NDArray[np.uint8]], fps: float) -> int:
         *("-y", "-f", "rawvideo", "-pix_fmt", "rgb24"),
         *("-s", f"{even.shape[1]}x{even.shape[0]}", "-r", f"{fps:.6f}", "-i", "pipe:0"),
         *("-vf", "scale=flags=bicubic+accurate_rnd:out_color_matrix=bt709:out_range=tv"),
-        *("-c:v", "libx264", "-crf", "12", "-preset", "medium", "-pix_fmt", "yuv420p"),
+        *("-c:v", "libx264", "-crf", "8", "-preset", "medium", "-pix_fmt", "yuv420p"),
         *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"),
         *("-color_range", "tv", "-movflags", "+faststart", f"file:{partial}"),
     ]

@@ -27,7 +27,7 @@ def write_png(path: Path, frame: NDArray[np.uint8]) -> None:
 
 
 def write_movie(path: Path, frames: Iterable[NDArray[np.uint8]], fps: float) -> int:
-    """Write frames, uint8 (height, width, 3) RGB, as H.264 4:2:0 (CRF 12); return their number.
+    """Write frames, uint8 (height, width, 3) RGB, as H.264 4:2:0 (CRF 8); return their number.
 
     The file appears when it is complete; odd sides are padded by one pixel.
 
