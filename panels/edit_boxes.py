@@ -104,8 +104,9 @@ def _bar(edit: StripEdit) -> tuple[float, str]:
 
 def _done(box: UILayout, context: Context, edit: StripEdit) -> None:
     _wrapped(box, context, f"{edit.result_name} is on channel {edit.channel}.")
-    for warning in edit.result.warnings if edit.result is not None else ():
-        _wrapped(box, context, warning)
+    if edit.result is not None:
+        for sentence in (edit.result.stability, *edit.result.warnings):
+            _wrapped(box, context, sentence)
     box.operator(TOKENFLOW_OT_open_frames.bl_idname, icon="FILE_FOLDER").uid = edit.uid
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from tokenflow_engine import EditRequest, Progress, TokenFlowError, edit
 from tokenflow_engine.client.edit_request import EDITORS, MODES
 from tokenflow_engine.client.errors import Cancelled
+from tokenflow_engine.client.progress import EditResult
 from tokenflow_engine.phases.cache import PhaseCache
 from tokenflow_engine.toyworld import sample_clip
 
@@ -78,6 +79,25 @@ def test_every_mode_and_editor_edits_a_clip_that_is_no_multiple_of_the_chunk(
     # The released code slices at int(1 - 0.9 * 3), which leaves one step.
     steps = 1 if (mode, editor) == ("reference", "sdedit") else 3
     assert len(written["keyframes"]) == steps
+
+
+def test_an_edit_says_how_steady_it_is_beside_its_source(
+    request_for: Callable[..., EditRequest],
+) -> None:
+    from tokenflow_engine.evaluation.metrics import warp_error
+    from tokenflow_engine.evaluation.optical_flow import estimated_flow
+
+    result = edit(request_for())
+    flow = estimated_flow(list(pictures(request_for().source)))
+    expected = warp_error(list(pictures(result.output)), flow)
+    assert result.scores["warp_error"] == pytest.approx(expected, abs=1e-3)
+    assert 0 <= result.scores["source_warp_error"] < result.scores["warp_error"]
+    assert result.stability.endswith(".") and result.stability[0].isupper()
+    written = json.loads((Path(result.output) / "edit.json").read_text())["result"]
+    assert written["scores"] == result.scores
+    assert EditResult.from_json(written) == result
+    older = {k: v for k, v in written.items() if k not in ("scores", "stability")}
+    assert EditResult.from_json(older).stability == ""
 
 
 def test_an_edit_is_made_again_bit_for_bit_from_its_edit_file(

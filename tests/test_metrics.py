@@ -9,6 +9,7 @@ import pytest
 
 from tokenflow_engine.evaluation.metrics import (
     IDENTICAL_PSNR,
+    flow_agreement,
     flow_disagreement,
     psnr,
     ssim,
@@ -101,6 +102,15 @@ def test_estimated_flow_is_near_the_exact_flow_of_the_toy_world() -> None:
     assert flow_disagreement(theirs, theirs) == 0
     moved = SourceFlow([f + np.float32([3, 4]) for f in theirs.fields], theirs.visible)
     assert flow_disagreement(moved, theirs) == pytest.approx(5, abs=1e-3)
+
+
+def test_flow_agreement_is_the_share_of_pixels_that_move_as_the_source_does() -> None:
+    theirs = exact(3, 3)
+    moved = [field.copy() for field in theirs.fields]
+    for field in moved:
+        field[:32] += 5
+    assert flow_agreement(theirs, theirs) == 1
+    assert flow_agreement(SourceFlow(moved, theirs.visible), theirs) == 0.5
 
 
 def test_words_follow_the_excess_over_the_source() -> None:

@@ -55,6 +55,8 @@ class EditResult:
         edit, None where it was not measured.
     peak_memory_mb: {"host": MiB, "device": MiB} at their highest; "device" with accelerators only.
     warnings: sentences the user should read (for example the words a too long prompt lost).
+    scores: "warp_error" of the edit and "source_warp_error", in grey levels of 255.
+    stability: the scores in words, for example "Very stable."; empty where there are none.
     """
 
     output: str
@@ -66,6 +68,8 @@ class EditResult:
     reconstruction_psnr: float | None = None
     peak_memory_mb: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    scores: dict[str, float] = field(default_factory=dict)
+    stability: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

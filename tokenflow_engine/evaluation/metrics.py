@@ -6,7 +6,7 @@ Pictures are uint8 (H, W, 3) RGB; clips are (F, H, W, 3). Masks are bool (H, W) 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +21,9 @@ Mask = NDArray[np.bool_]
 
 IDENTICAL_PSNR = 100.0
 """dB reported for equal pictures, whose PSNR is infinite, so that a mean stays finite."""
+
+AGREEING = 1.0
+"""Pixels between two motions that count as the same."""
 
 
 def psnr(first: NDArray[Any], second: NDArray[Any], mask: Mask | None = None) -> float:
@@ -64,14 +67,36 @@ def warp_error(clip: Sequence[Picture], flow: SourceFlow) -> float:
     ECCV 2018, section 4). An unedited clip has the least, so read it beside the rows "copy" and
     "vae".
     """
-    errors = []
-    for (here, there), field, visible in zip(
-        pairwise(clip), flow.fields, flow.visible, strict=True
-    ):
-        difference = np.abs(here.astype(np.float64) - warp(there, field)).mean(-1)
-        if visible.any():
-            errors.append(float(difference[visible].mean()))
-    return float(np.mean(errors)) if errors else math.nan
+    pairs = zip(pairwise(clip), flow.fields, flow.visible, strict=True)
+    errors = [pair_warp_error(*pair, field, visible) for pair, field, visible in pairs]
+    return finite_mean(errors)
+
+
+def pair_warp_error(
+    here: Picture, there: Picture, field: NDArray[np.float32], visible: Mask
+) -> float:
+    """The warp error of one pair of frames; NaN where nothing is seen in both."""
+    if not visible.any():
+        return math.nan
+    difference = np.abs(here.astype(np.float64) - warp(there, field)).mean(-1)
+    return float(difference[visible].mean())
+
+
+def finite_mean(values: Iterable[float]) -> float:
+    """Mean of the values that are numbers; NaN where there are none."""
+    numbers = [value for value in values if math.isfinite(value)]
+    return float(np.mean(numbers)) if numbers else math.nan
+
+
+def flow_agreement(edited: SourceFlow, source: SourceFlow) -> float:
+    """Share, [0, 1], of the pixels seen in both frames whose motion in the edit is within
+    `AGREEING` pixels of the source's."""
+    shares = [
+        float((np.linalg.norm(ours - theirs, axis=-1)[visible] < AGREEING).mean())
+        for ours, theirs, visible in zip(edited.fields, source.fields, source.visible, strict=True)
+        if visible.any()
+    ]
+    return finite_mean(shares)
 
 
 def flow_disagreement(edited: SourceFlow, source: SourceFlow) -> float:
@@ -82,7 +107,7 @@ def flow_disagreement(edited: SourceFlow, source: SourceFlow) -> float:
         for ours, theirs, visible in zip(edited.fields, source.fields, source.visible, strict=True)
         if visible.any()
     ]
-    return float(np.mean(distances)) if distances else math.nan
+    return finite_mean(distances)
 
 
 def stability(warp_error_of_edit: float, warp_error_of_source: float) -> str:

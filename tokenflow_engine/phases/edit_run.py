@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from dataclasses import replace
 from pathlib import Path
@@ -17,30 +16,18 @@ from .. import __version__
 from ..client.edit_request import EditRequest
 from ..client.errors import TokenFlowError
 from ..client.progress import CancelCheck, EditResult, ProgressCallback
-from ..diffusion.model import ModelShelf, choose_device, choose_dtype
-from ..diffusion.prompts import embed, lost_words
-from ..editors.registry import PLANS
-from ..media.fit import fit_size
-from ..media.frames import probe
 from ..media.staging import full_disk_explained, require_free_space, staged_folder
-from ..tokenflow.keyframes import KeyframeSchedule, draw_schedule, read_schedule
 from ..tokenflow.wiring import Wiring, tokenflow
-from .cache import PhaseCache
 from .correspond import Correspondences, correspond, correspondence_key, correspondence_units
 from .decode import EDIT_FILE, decode_frames, write_edit_file
 from .disk import bytes_needed
 from .invert import Inversion, inversion_key, inversion_units, invert_source
 from .joint_edit import FINAL, edit_key, edit_latents, edit_units
 from .meter import ProgressMeter
+from .prepare import prepare, release_models, warnings_of
 from .resources import peak_memory_mb, reset_peak
-from .run import EditRun, fitted_frames
-
-_shelf = ModelShelf()
-
-
-def release_models() -> None:
-    """Free the memory of the model that is kept for the next edit."""
-    _shelf.release()
+from .run import EditRun
+from .scores import score_units, scores_of, stability
 
 
 def edit(
@@ -62,11 +49,13 @@ def edit(
     try:
         with staged_folder(Path(request.output)) as folder:
             with meter.phase("prepare"):
-                run, warnings = _prepare(request, meter)
+                run = prepare(request, meter)
+                _require_space(run)
             reset_peak(run.model.device)
             inversion, latents = _denoise(run)
             with meter.phase("decode"):
                 decode_frames(run, latents, folder)
+                scores = scores_of(run, folder)
             result = EditResult(
                 output=request.output,
                 frame_count=run.frame_count,
@@ -76,7 +65,9 @@ def edit(
                 seconds={name: round(value, 3) for name, value in meter.seconds.items()},
                 reconstruction_psnr=round(inversion.reconstruction_psnr, 3),
                 peak_memory_mb=peak_memory_mb(run.model.device),
-                warnings=tuple(warnings),
+                warnings=tuple(warnings_of(run)),
+                scores=scores,
+                stability=stability(scores),
             )
             write_edit_file(folder, _edit_file(run, result))
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -89,54 +80,10 @@ def edit(
     return result
 
 
-def _prepare(request: EditRequest, meter: ProgressMeter) -> tuple[EditRun, list[str]]:
-    """Read the source, load the model, and settle everything that the phases depend on."""
-    source_path = Path(request.source)
-    source = probe(source_path)
-    first, stop = request.frames or (0, source.frame_count)
-    if stop > source.frame_count:
-        raise TokenFlowError(
-            "bad_request",
-            f"The frame range {first}:{stop} goes beyond the source's {source.frame_count} frames.",
-            f"Choose a range within 0:{source.frame_count}.",
-        )
-    count = stop - first
-    if count < 2:
-        raise TokenFlowError(
-            "bad_request",
-            "There is only one frame to edit; TokenFlow needs at least two.",
-            "Choose a movie or an image sequence, or a longer range.",
-        )
-    device = choose_device(request.device)
-    model = _shelf.model(request.model, device, choose_dtype(request.dtype, device))
-    size = fit_size((source.width, source.height), request.size, native=model.native_size)
-
-    timesteps = tuple(model.schedule.timesteps(request.steps))
-    inversion_timesteps = tuple(model.schedule.timesteps(request.inversion_steps)[::-1])
-    plan = PLANS[request.editor](request, timesteps)
-    prompts = [request.prompt]
-    if request.guidance_scale != 1:
-        prompts.insert(0, request.negative_prompt)
-    run = EditRun(
-        request=request,
-        source=source,
-        model=model,
-        first_frame=first,
-        frame_count=count,
-        size=size,
-        content=_content(source_path, first, count, size, meter),
-        source_embedding=embed(model, request.source_prompt),
-        edit_embeddings=torch.cat([embed(model, prompt) for prompt in prompts]),
-        plan=plan,
-        keyframes=_keyframes(request, count, len(plan.timesteps)),
-        inversion_timesteps=inversion_timesteps,
-        cache=PhaseCache(),
-        meter=meter,
-    )
+def _require_space(run: EditRun) -> None:
     need = bytes_needed(run)
-    require_free_space(Path(request.output).parent, need.pictures)
+    require_free_space(Path(run.request.output).parent, need.pictures)
     require_free_space(run.cache.root, need.cache)
-    return run, _warnings(run)
 
 
 def _denoise(run: EditRun) -> tuple[Inversion, Tensor]:
@@ -145,7 +92,7 @@ def _denoise(run: EditRun) -> tuple[Inversion, Tensor]:
     meter.plan("invert", inversion_units(run))
     meter.plan("correspond", correspondence_units(run))
     meter.plan("edit", edit_units(run))
-    meter.plan("decode", run.frame_count)
+    meter.plan("decode", run.frame_count + score_units(run))
     if run.cache.find("invert", inversion_key(run)):
         meter.plan("invert", 0)
     if run.cache.find("correspond", correspondence_key(run)):
@@ -191,36 +138,6 @@ def _save_trajectory(path: Path, trajectory: dict[str, Tensor]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(trajectory, partial)
         partial.replace(path)
-
-
-def _content(
-    source: Path, first: int, count: int, size: tuple[int, int], meter: ProgressMeter
-) -> str:
-    """Hash, hexadecimal, of the fitted frames."""
-    digest = hashlib.blake2b(f"{size}".encode(), digest_size=16)
-    meter.plan("prepare", count)
-    for frame in fitted_frames(source, first, count, size):
-        digest.update(frame.tobytes())
-        meter.advance()
-    return digest.hexdigest()
-
-
-def _keyframes(request: EditRequest, frame_count: int, steps: int) -> KeyframeSchedule:
-    if request.keyframe_schedule:
-        path = Path(request.keyframe_schedule)
-        return read_schedule(path, frame_count, request.chunk, steps)
-    return draw_schedule(frame_count, request.chunk, steps, request.seed)
-
-
-def _warnings(run: EditRun) -> list[str]:
-    request = run.request
-    warnings = []
-    for name in ("prompt", "negative_prompt", "source_prompt"):
-        if lost := lost_words(run.model, getattr(request, name)):
-            spoken = name.replace("_", " ")
-            words = " ".join(lost)
-            warnings.append(f'The {spoken} is too long for this model; it lost: "{words}".')
-    return warnings
 
 
 def _edit_file(run: EditRun, result: EditResult) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from ..diffusion.schedule import add_noise, ddim_step, noise_in
-from ..tokenflow.attention import EditedKeyframes, PropagatedFrames, UNetPass
+from ..tokenflow.attention import EditedFrames, EditedKeyframes, PropagatedFrames, UNetPass
 from ..tokenflow.keyframes import chunks
 from ..tokenflow.wiring import Wiring
 from .cache import key_of
@@ -20,6 +21,8 @@ FINAL = "final"
 
 StepCallback = Callable[[int, Tensor], None]
 """(denoising step, latents (F, 4, h, w) after it)."""
+
+Pass = TypeVar("Pass", bound=EditedFrames)
 
 
 def edit_key(run: EditRun) -> str:
@@ -50,15 +53,18 @@ def edit_latents(
     inversion: Inversion,
     correspondences: Correspondences,
     after_step: StepCallback | None = None,
+    keyframe_pass: type[EditedKeyframes] = EditedKeyframes,
 ) -> Tensor:
     """Clean latents (F, 4, h, w) of the edited clip, on the CPU.
+
+    keyframe_pass: what the keyframes attend to; an ablation gives another one.
 
     Raises:
         Cancelled: at the next UNet call after the user has cancelled.
     """
     latents = initial_latents(run, inversion)
     for step in range(len(run.plan.timesteps)):
-        latents = edit_step(run, wiring, inversion, correspondences, step, latents)
+        latents = edit_step(run, wiring, inversion, correspondences, step, latents, keyframe_pass)
         if after_step:
             after_step(step, latents)
     return latents
@@ -86,22 +92,17 @@ def edit_step(
     correspondences: Correspondences,
     step: int,
     latents: Tensor,
+    keyframe_pass: type[EditedKeyframes] = EditedKeyframes,
 ) -> Tensor:
     """Latents (F, 4, h, w) after one denoising step from those before it."""
-    plan, keyframes = run.plan, list(run.keyframes[step])
-    timestep = plan.timesteps[step]
+    keyframes = list(run.keyframes[step])
+    timestep = run.plan.timesteps[step]
     noise = torch.empty_like(latents)
 
     def predict(unet_pass: UNetPass, frames: list[int], source: Tensor | None = None) -> Tensor:
-        return _guided_noise(run, wiring, unet_pass, latents[frames], timestep, source)
+        return guided_noise(run, wiring, unet_pass, latents[frames], timestep, source)
 
-    joint = EditedKeyframes(
-        branches=len(run.edit_embeddings),
-        source=_needs_source(run, step),
-        inject_attention=plan.injects_attention(step),
-        inject_features=plan.injects_features(step),
-        injected_layers=wiring.injected_layers,
-    )
+    joint = pass_of_step(run, wiring, step, keyframe_pass)
     source = inversion.at(timestep, keyframes) if joint.source else None
     noise[keyframes] = predict(joint, keyframes, source)
     for some in chunks(run.propagated(step), run.request.chunk):
@@ -111,16 +112,32 @@ def edit_step(
         fields = correspondences.fields(step, frames)
         noise[frames] = predict(PropagatedFrames(joint, blends, fields, features), frames)
 
-    level = run.model.schedule.level
-    after = plan.timesteps[step + 1] if step + 1 < len(plan.timesteps) else None
-    return ddim_step(latents, noise, level(timestep), level(after))
+    return denoised(run, step, latents, noise)
+
+
+def pass_of_step(run: EditRun, wiring: Wiring, step: int, kind: Callable[..., Pass]) -> Pass:
+    """A pass over edited frames with the injections that the plan has for a step."""
+    return kind(
+        branches=len(run.edit_embeddings),
+        source=_needs_source(run, step),
+        inject_attention=run.plan.injects_attention(step),
+        inject_features=run.plan.injects_features(step),
+        injected_layers=wiring.injected_layers,
+    )
+
+
+def denoised(run: EditRun, step: int, latents: Tensor, noise: Tensor) -> Tensor:
+    """Latents after one denoising step, from those before it and the noise found in them."""
+    timesteps, level = run.plan.timesteps, run.model.schedule.level
+    after = timesteps[step + 1] if step + 1 < len(timesteps) else None
+    return ddim_step(latents, noise, level(timesteps[step]), level(after))
 
 
 def _needs_source(run: EditRun, step: int) -> bool:
     return run.plan.injects_attention(step) or run.plan.injects_features(step)
 
 
-def _guided_noise(
+def guided_noise(
     run: EditRun,
     wiring: Wiring,
     unet_pass: UNetPass,
@@ -129,7 +146,10 @@ def _guided_noise(
     source: Tensor | None,
 ) -> Tensor:
     """Noise (n, 4, h, w) in latents (n, 4, h, w) under classifier-free guidance
-    (Ho & Salimans, arXiv:2207.12598), on the CPU."""
+    (Ho & Salimans, arXiv:2207.12598), on the CPU.
+
+    source: the source's latents of the same frames at this timestep, where the pass needs them.
+    """
     model, branches = run.model, len(run.edit_embeddings)
     count = len(latents)
     latents = latents.to(model.device)

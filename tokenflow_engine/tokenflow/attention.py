@@ -103,14 +103,13 @@ class SourceFrames:
 
 
 @dataclass
-class EditedKeyframes:
-    """The keyframes' joint edit with extended attention; its self-attention is what is propagated.
+class EditedFrames:
+    """Frames of the edit under Plug-and-Play; each attends to itself alone.
 
     The batch holds, in this order, the source branch where `source` is set, and the edit's
     `branches` (unconditional and conditional, or conditional alone).
     inject_attention, inject_features: Plug-and-Play's injections in this step, out of the source.
     injected_layers: the layers whose queries and keys are injected.
-    outputs: for each layer (branches, K, S, C).
     """
 
     branches: int
@@ -118,7 +117,6 @@ class EditedKeyframes:
     inject_attention: bool
     inject_features: bool
     injected_layers: frozenset[str]
-    outputs: dict[str, Tensor] = field(default_factory=dict)
 
     def attend(self, layer: str, attn: Any, tokens: Tensor) -> Tensor:
         count = len(tokens) // (self.branches + self.source)
@@ -131,22 +129,44 @@ class EditedKeyframes:
         else:
             queries, keys = attn.to_q(tokens), attn.to_k(tokens)
         edited = slice(count if self.source else 0, None)
-        joint = extended_attention(
-            attn, queries[edited], keys[edited], values[edited], self.branches
-        ).reshape(self.branches, count, *tokens.shape[1:])
-        self.outputs[layer] = joint
+        output = self.attend_edited(layer, attn, queries[edited], keys[edited], values[edited])
         if not self.source:
-            return joint.flatten(0, 1)
+            return output
         own = slice(0, count)
-        return torch.cat(
-            [attention(attn, queries[own], keys[own], values[own]), joint.flatten(0, 1)]
-        )
+        return torch.cat([attention(attn, queries[own], keys[own], values[own]), output])
+
+    def attend_edited(
+        self, layer: str, attn: Any, queries: Tensor, keys: Tensor, values: Tensor
+    ) -> Tensor:
+        """Self-attention of the edit's branches, all of shape (branches * n, S, C)."""
+        return attention(attn, queries, keys, values)
 
     def features(self, output: Tensor) -> Tensor:
         if not self.inject_features:
             return output
         source = output[: len(output) // (self.branches + 1)]
         return source.repeat(self.branches + 1, 1, 1, 1)
+
+
+@dataclass
+class EditedKeyframes(EditedFrames):
+    """The keyframes' joint edit with extended attention; its self-attention is what is propagated.
+
+    outputs: for each layer (branches, K, S, C).
+    """
+
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+
+    def attend_edited(
+        self, layer: str, attn: Any, queries: Tensor, keys: Tensor, values: Tensor
+    ) -> Tensor:
+        joint = extended_attention(attn, queries, keys, values, self.branches)
+        return self.keep(layer, joint.reshape(queries.shape[0], -1, joint.shape[-1]))
+
+    def keep(self, layer: str, output: Tensor) -> Tensor:
+        """Remember what is to be propagated, (branches * K, S, C), and return it."""
+        self.outputs[layer] = output.reshape(self.branches, -1, *output.shape[1:])
+        return output
 
 
 @dataclass
