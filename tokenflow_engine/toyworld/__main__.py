@@ -1,4 +1,7 @@
-"""`python -m tokenflow_engine.toyworld CLIP.mp4`: a sample clip to try an edit on."""
+"""`python -m tokenflow_engine.toyworld CLIP.mp4`: a sample clip to try an edit on.
+
+`... --evaluation-set DIR --clips N` writes the clips that `tokenflow evaluate` measures instead.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 
 from ..media.pictures import write_movie
 from .clips import MOTIONS, edited, sample_clip
+from .evaluation_set import CAPTIONS, write_evaluation_set
 from .words import ATTRIBUTES
 
 
@@ -16,7 +20,16 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m tokenflow_engine.toyworld",
         description="Write a clip of the toy world and print the prompt that describes it.",
     )
-    arguments.add_argument("clip", type=Path, help="the movie file to write")
+    arguments.add_argument("clip", type=Path, nargs="?", help="the movie file to write")
+    arguments.add_argument(
+        "--evaluation-set",
+        type=Path,
+        metavar="DIR",
+        help="write clips with masks, exact flow and truths, for `tokenflow evaluate`, instead",
+    )
+    arguments.add_argument(
+        "--clips", type=int, default=8, help="clips of the evaluation set (%(default)s)"
+    )
     arguments.add_argument("--seed", type=int, default=11, help="which clip (%(default)s)")
     arguments.add_argument("--frames", type=int, default=16, help="(%(default)s)")
     arguments.add_argument("--size", type=int, default=128, help="pixels a side (%(default)s)")
@@ -49,6 +62,16 @@ def main(argv: list[str] | None = None) -> int:
     options = arguments.parse_args(argv)
     if options.frames < 1 or options.size < 16 or options.size % 2:
         arguments.error("--frames must be at least 1, --size even and at least 16")
+    if (options.clip is None) == (options.evaluation_set is None):
+        arguments.error("give either a movie file to write or --evaluation-set DIR")
+    if options.evaluation_set is not None:
+        if options.clips < 1 or options.frames < 2:
+            arguments.error("an evaluation set needs at least one clip of two frames")
+        entries = write_evaluation_set(
+            options.evaluation_set, options.clips, options.frames, options.size
+        )
+        print(f"{len(entries)} clips are described in {options.evaluation_set / CAPTIONS}")
+        return 0
     chosen = {name: getattr(options, name) for name in ATTRIBUTES}
     clip = sample_clip(
         options.seed, options.motion, options.frames, options.size, options.size, **chosen
