@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import bpy
 
-from . import command_line, edit_strip, running_edit
+from . import command_line, edit_strip, presets, running_edit
 
-classes = (*edit_strip.classes, *running_edit.classes)
+classes = (*edit_strip.classes, *running_edit.classes, *presets.classes)
 
 
 def register() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import bpy
 
-from . import menus, preferences, sidebar
+from . import menus, preferences, presets, sidebar
 
-classes = (*preferences.classes, *sidebar.classes)
+classes = (*preferences.classes, *sidebar.classes, *presets.classes)
 
 
 def register() -> None:

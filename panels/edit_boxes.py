@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
-
 from bpy.types import Context, UILayout
 
 from ..operators.running_edit import (
@@ -16,6 +14,7 @@ from ..sequencer.strip_edit import Stage, StripEdit
 from ..tokenflow_engine.client.errors import TokenFlowError
 from ..tokenflow_engine.client.jobs import JobState
 from ..tokenflow_engine.client.progress import PHASES, Progress
+from .wrapped_text import draw_wrapped
 
 _PHASE_WORDS = {
     "prepare": "Loading the model",
@@ -24,9 +23,6 @@ _PHASE_WORDS = {
     "edit": "Editing",
     "decode": "Writing frames",
 }
-_POINTS_PER_CHARACTER = 6.0
-"""Mean width of a character in Blender's interface font at a scale of 1."""
-_POINTS_OF_BOX = 60
 
 
 def draw_edit(layout: UILayout, context: Context, edit: StripEdit) -> None:
@@ -103,18 +99,18 @@ def _bar(edit: StripEdit) -> tuple[float, str]:
 
 
 def _done(box: UILayout, context: Context, edit: StripEdit) -> None:
-    _wrapped(box, context, f"{edit.result_name} is on channel {edit.channel}.")
+    draw_wrapped(box, context, f"{edit.result_name} is on channel {edit.channel}.")
     if edit.result is not None:
         for sentence in (edit.result.stability, *edit.result.warnings):
-            _wrapped(box, context, sentence)
+            draw_wrapped(box, context, sentence)
     box.operator(TOKENFLOW_OT_open_frames.bl_idname, icon="FILE_FOLDER").uid = edit.uid
 
 
 def _error(
     box: UILayout, context: Context, error: TokenFlowError, uid: str, *, frames_kept: bool = False
 ) -> None:
-    _wrapped(box, context, error.message, alert=True)
-    _wrapped(box, context, error.remedy)
+    draw_wrapped(box, context, error.message, alert=True)
+    draw_wrapped(box, context, error.remedy)
     buttons = box.row()
     if frames_kept:
         buttons.operator(TOKENFLOW_OT_open_frames.bl_idname, icon="FILE_FOLDER").uid = uid
@@ -124,15 +120,3 @@ def _error(
 
 def _dismiss(row: UILayout, uid: str) -> None:
     row.operator(TOKENFLOW_OT_dismiss_edit.bl_idname, text="", icon="X", emboss=False).uid = uid
-
-
-def _wrapped(layout: UILayout, context: Context, text: str, *, alert: bool = False) -> None:
-    """Labels do not break their lines, so that a sentence has to be cut to the sidebar's width."""
-    scale = context.preferences.system.ui_scale
-    points = context.region.width / scale - _POINTS_OF_BOX
-    column = layout.column(align=True)
-    column.alert = alert
-    column.scale_y = 0.85
-    width = max(12, int(points / _POINTS_PER_CHARACTER))
-    for line in textwrap.wrap(text, width, break_on_hyphens=False):
-        column.label(text=line)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from . import queue_timer, settings
+from . import preset_list, queue_timer, settings
 
 
 def register() -> None:
     settings.register()
     queue_timer.register()
+    preset_list.register()
 
 
 def unregister() -> None:
+    preset_list.unregister()
     queue_timer.unregister()
     settings.unregister()

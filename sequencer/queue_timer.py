@@ -30,11 +30,12 @@ def _tick() -> float | None:
     if _queue is None:
         return None
     if _queue.poll():
-        _redraw_sidebars()
+        redraw_sidebars()
     return _SECONDS_BETWEEN_TICKS if _queue.unfinished else None
 
 
-def _redraw_sidebars() -> None:
+def redraw_sidebars() -> None:
+    """Have the Sequencer's sidebars drawn again."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             if area.type == "SEQUENCE_EDITOR":

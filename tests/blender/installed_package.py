@@ -82,8 +82,11 @@ def check_panels(folder: Path) -> None:
     panels = [
         cls for cls in bpy.types.Panel.__subclasses__() if cls.__module__.startswith(EXTENSION)
     ]
-    assert {cls.__name__ for cls in panels} >= {"TOKENFLOW_PT_edit"}
+    assert {cls.__name__ for cls in panels} >= {"TOKENFLOW_PT_edit", "TOKENFLOW_PT_presets"}
     assert all(cls.is_registered for cls in panels)
+    presets = room("sequencer.preset_list")
+    presets.show_presets(bpy.context)
+    assert "Oil Painting" in bpy.context.window_manager.tokenflow_presets.rows
     preferences = bpy.context.preferences.addons[EXTENSION].preferences
     assert preferences.engine_python == ""
     assert folder.resolve() == room("sequencer.engine_command").PACKAGE_ROOT
