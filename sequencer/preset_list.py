@@ -85,12 +85,17 @@ def show_presets(context: Context, choose: str = "") -> None:
 
 
 def shown_order(shown: TokenFlowPresetList, settings: EditFields) -> list[int]:
-    """Indices of the rows: favourites, own ones, those for the model that is chosen, the rest."""
-    rows = shown.rows
-    return sorted(
-        range(len(rows)),
-        key=lambda n: (not rows[n].favourite, not rows[n].own, not suits(rows[n], settings), n),
-    )
+    """Indices of the rows: favourites, own ones, those for the model that is chosen, the rest.
+
+    Among equals, those without a prompt stand last.
+    """
+
+    def place(number: int) -> tuple[bool, bool, bool, bool, int]:
+        row = shown.rows[number]
+        unfit = not suits(row, settings)
+        return not row.favourite, not row.own, unfit, row.any_model, number
+
+    return sorted(range(len(shown.rows)), key=place)
 
 
 def suits(row: TokenFlowPresetRow, settings: EditFields) -> bool:

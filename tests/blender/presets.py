@@ -251,7 +251,8 @@ def test_favourites_stand_first_then_own_ones_and_stay_after_a_restart(work: Pat
 
 def test_presets_for_the_model_at_hand_stand_before_the_others(work: Path) -> None:
     _start()
-    assert _visible()[0].startswith("Toy World") or "Source" in _visible()[0]
+    assert _visible()[0].startswith("Toy World")
+    assert _shown().rows[_shown().active].name == _visible()[0]
     toys = [name for name in _visible() if name.startswith("Toy World")]
     assert _visible().index(toys[-1]) < _visible().index("Anime")
     _settings().model_folder = str(work)
