@@ -25,7 +25,7 @@ from tokenflow_engine.media.frames import Frame, probe, read_frames
 from tokenflow_engine.media.pictures import contact_sheet, write_movie, write_png
 from tokenflow_engine.toyworld import sample_clip
 
-from .sample import RED_BALL_TO_BLUE, Sample
+from .sample import GRASS_TO_SAND, Sample
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTENSION = "bl_ext.user_default.tokenflow_edit"
@@ -45,15 +45,15 @@ def main() -> int:
     host = parser.add_mutually_exclusive_group(required=True)
     host.add_argument("--blender", metavar="PROGRAM", help="a Blender, 4.5 or newer")
     host.add_argument("--bpy-python", metavar="PYTHON", help="a Python that has Blender as bpy")
-    parser.add_argument("--frames", type=int, default=RED_BALL_TO_BLUE.frames, metavar="N")
+    parser.add_argument("--frames", type=int, default=GRASS_TO_SAND.frames, metavar="N")
     parser.add_argument(
-        "--steps", type=int, default=RED_BALL_TO_BLUE.settings["steps"], metavar="N"
+        "--steps", type=int, default=GRASS_TO_SAND.settings["steps"], metavar="N"
     )
     options = parser.parse_args()
     output = options.output.resolve()
     steps = {"steps": options.steps, "inversion_steps": options.steps}
-    settings = {**RED_BALL_TO_BLUE.settings, **steps}
-    sample = replace(RED_BALL_TO_BLUE, frames=options.frames, settings=settings)
+    settings = {**GRASS_TO_SAND.settings, **steps}
+    sample = replace(GRASS_TO_SAND, frames=options.frames, settings=settings)
     start = time.monotonic()
     clear(output)
     say(f"[1/3] Drawing the sample clip: {sample.settings['source_prompt']}")

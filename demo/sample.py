@@ -23,19 +23,19 @@ class Sample:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-RED_BALL_TO_BLUE = Sample(
+GRASS_TO_SAND = Sample(
     seed=11,
-    motion="roll",
-    scene={"shape": "ball", "look": "red", "ground": "grass", "sky": "blue"},
+    motion="orbit",
+    scene={"shape": "cone", "look": "red", "ground": "grass", "sky": "blue"},
     frames=16,
     size=(192, 192),
     fps=12,
     settings={
-        "source_prompt": "a red ball on grass under a blue sky",
-        "prompt": "a blue ball on grass under a blue sky",
+        "source_prompt": "a red cone on grass under a blue sky",
+        "prompt": "a red cone on sand under a blue sky",
         "steps": 25,
         "inversion_steps": 25,
-        "guidance_scale": 6.0,
+        "guidance_scale": 5.0,
         "pnp_features": 0.8,
         "pnp_attention": 0.5,
     },

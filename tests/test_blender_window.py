@@ -39,7 +39,7 @@ bpy.ops.wm.save_userpref()
 ADD_CLIP = """
 import bpy
 editor = bpy.context.scene.sequence_editor_create()
-strip = editor.strips.new_movie("ball", {clip!r}, 1, 1)
+strip = editor.strips.new_movie("cone", {clip!r}, 1, 1)
 settings = bpy.context.scene.tokenflow
 settings.steps = settings.inversion_steps = 2
 """
@@ -102,10 +102,10 @@ def display() -> list[str]:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight frames of a red ball that rolls over grass."""
-    movie = tmp_path_factory.mktemp("clip") / "ball.mp4"
-    chosen = {"shape": "ball", "look": "red", "ground": "grass", "sky": "blue"}
-    write_movie(movie, list(sample_clip(11, "roll", 8, 128, 128, **chosen).frames), 24)
+    """Eight frames around a red cone on grass."""
+    movie = tmp_path_factory.mktemp("clip") / "cone.mp4"
+    chosen = {"shape": "cone", "look": "red", "ground": "grass", "sky": "blue"}
+    write_movie(movie, list(sample_clip(11, "orbit", 8, 192, 192, **chosen).frames), 24)
     return movie
 
 
@@ -178,7 +178,7 @@ def test_the_command_of_a_real_blender_edits_a_copy(
     before = project.read_bytes()
     command = [gui_blender, "-b", project, "--addons", EXTENSION, "--command", "tokenflow", "edit"]
 
-    code, said = run([*command, "--strip", "ball", "--prompt", "a blue ball", "--json"])
+    code, said = run([*command, "--strip", "cone", "--prompt", "a blue cone", "--json"])
     assert code == 0, said
     report = json.loads(next(line for line in said.splitlines() if line.startswith("{")))
     assert report["blend"] == str(tmp_path / "shot_tokenflow.blend")
@@ -186,8 +186,8 @@ def test_the_command_of_a_real_blender_edits_a_copy(
     assert report["frame_count"] == len(list(Path(report["output"]).glob("*.png"))) == 8
     assert re.search(r"tokenflow: \w+ \d+/\d+", said)
 
-    code, said = run([*command, "--strip", "cube", "--prompt", "a blue ball"])
+    code, said = run([*command, "--strip", "cube", "--prompt", "a blue cone"])
     assert code == 2
-    assert 'There is no strip named "cube". Choose one of: ball.' in said
+    assert 'There is no strip named "cube". Choose one of: cone.' in said
     assert project.read_bytes() == before
     wait_until_gone(tmp_path)

@@ -30,7 +30,7 @@ from window import (
 )
 
 EXTENSION = "bl_ext.user_default.tokenflow_edit"
-PROMPT = "a blue ball on grass under a blue sky"
+PROMPT = "a red cone on sand under a blue sky"
 START = 20
 
 
@@ -49,13 +49,15 @@ def _scene():
 def _add_clip() -> None:
     scene = _scene()
     editor = scene.sequence_editor or scene.sequence_editor_create()
-    strip = editor.strips.new_movie("rolling ball", os.environ["TOKENFLOW_TEST_CLIP"], 1, START)
+    strip = editor.strips.new_movie("red cone", os.environ["TOKENFLOW_TEST_CLIP"], 1, START)
     editor.active_strip = strip
     scene.render.resolution_x, scene.render.resolution_y = 512, 512
-    strip.transform.scale_x = strip.transform.scale_y = 4.0
+    strip.transform.scale_x = strip.transform.scale_y = 512 / 192
     scene.frame_start, scene.frame_end = START, START + 8
     scene.frame_set(START + 2)
     settings = scene.tokenflow
+    settings.source_prompt = "a red cone on grass under a blue sky"
+    settings.guidance_scale = 5.0
     settings.steps = settings.inversion_steps = int(os.environ.get("TOKENFLOW_TEST_STEPS", "6"))
 
 
@@ -135,7 +137,7 @@ def scenario() -> Script:
     yield from wait_until(lambda: edit.stage.finished, "the result")
     assert edit.error is None, edit.error
     result = _strips()[edit.result_name]
-    source = _strips()["rolling ball"]
+    source = _strips()["red cone"]
     assert (result.left_handle, result.right_handle) == (source.left_handle, source.right_handle)
     assert result.left_handle == START
     assert (source.channel, result.channel) == (1, 2)
@@ -147,14 +149,14 @@ def scenario() -> Script:
     place = (timeline.x + timeline.width // 2, timeline.y + timeline.height // 2)
     press("Z", *place, ctrl=True)
     yield 0.7
-    assert [strip.name for strip in _strips()] == ["rolling ball"], "one undo takes the result off"
+    assert [strip.name for strip in _strips()] == ["red cone"], "one undo takes the result off"
     press("Z", *place, ctrl=True, shift=True)
     yield 0.7
     assert edit.result_name in _strips(), "redo brings it back"
 
     _scene().tokenflow.steps = 400
     # The result above the source stays; the source is what is edited again.
-    source = _strips()["rolling ball"]
+    source = _strips()["red cone"]
     _scene().sequence_editor.active_strip = source
     source.select = True
     yield from click(area, "tokenflow.edit_strip")
@@ -174,10 +176,10 @@ def scenario() -> Script:
     yield from wait_until(lambda: edit.stage.name == "ENGINE", "the engine to get the frames")
     press("X", *place)
     yield 0.5
-    if "rolling ball" in _strips():
+    if "red cone" in _strips():
         press("RET", *place)
         yield 0.5
-    assert "rolling ball" not in _strips()
+    assert "red cone" not in _strips()
     yield from wait_until(lambda: edit.stage.finished, "the edit of the deleted strip")
     assert edit.stage.name == "FAILED"
     assert "is gone" in edit.error.message
@@ -185,11 +187,11 @@ def scenario() -> Script:
     yield from screenshot("5_strip_gone")
     press("Z", *place, ctrl=True)
     yield 0.7
-    assert "rolling ball" in _strips()
+    assert "red cone" in _strips()
 
     # Blender is quit in the middle of an edit: the engine must not outlive it.
     _scene().tokenflow.steps = 400
-    source = _strips()["rolling ball"]
+    source = _strips()["red cone"]
     _scene().sequence_editor.active_strip = source
     source.select = True
     yield from click(area, "tokenflow.edit_strip")

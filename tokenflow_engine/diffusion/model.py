@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 import transformers
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
@@ -151,6 +152,7 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> Diffusion
     folder = model_folder(name)
     # Its bars would run into our own progress.
     transformers.utils.logging.disable_progress_bar()
+    diffusers.utils.logging.disable_progress_bar()
     safe: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
     vae_dtype = torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
     whole = safe | {"low_cpu_mem_usage": False}
