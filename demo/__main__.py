@@ -46,9 +46,7 @@ def main() -> int:
     host.add_argument("--blender", metavar="PROGRAM", help="a Blender, 4.5 or newer")
     host.add_argument("--bpy-python", metavar="PYTHON", help="a Python that has Blender as bpy")
     parser.add_argument("--frames", type=int, default=GRASS_TO_SAND.frames, metavar="N")
-    parser.add_argument(
-        "--steps", type=int, default=GRASS_TO_SAND.settings["steps"], metavar="N"
-    )
+    parser.add_argument("--steps", type=int, default=GRASS_TO_SAND.settings["steps"], metavar="N")
     options = parser.parse_args()
     output = options.output.resolve()
     steps = {"steps": options.steps, "inversion_steps": options.steps}

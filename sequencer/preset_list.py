@@ -34,7 +34,7 @@ class TokenFlowPresetRow(PropertyGroup):
 class TokenFlowPresetList(PropertyGroup):
     """What the panel shows of the library; filled by `show_presets`."""
 
-    rows: CollectionProperty(type=TokenFlowPresetRow)
+    rows: CollectionProperty(type=TokenFlowPresetRow, options={"HIDDEN"})
     active: IntProperty(name="Preset", description="The preset that the buttons act on")
     search: StringProperty(
         name="Search",

@@ -169,7 +169,18 @@ class EditFields:
         name="Precision",
         description="Numbers that the model computes with",
         items=tuple(
-            (name, "Automatic" if name == "auto" else name.capitalize(), "") for name in DTYPES
+            zip(
+                DTYPES,
+                ("Automatic", "Float32", "Float16", "Bfloat16", "Float64"),
+                (
+                    "Half on a GPU, single on a processor",
+                    "Single precision: works everywhere",
+                    "Half precision: half of the memory, for GPUs",
+                    "Half precision with the range of single, for newer GPUs",
+                    "Double precision: slow, to compare implementations",
+                ),
+                strict=True,
+            )
         ),
         default=_DEFAULTS["dtype"],
         options=_FIXED,

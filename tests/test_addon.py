@@ -21,7 +21,10 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 INSIDE = ROOT / "tests" / "blender"
 VERSIONS = ("4.5", "5.0", "5.2")
-CHECKS = ("registration", "pixels", "placement", "bad_input", "command", "presets", "real_edit")
+CHECKS = (
+    *("registration", "wording", "pixels", "placement", "bad_input", "command", "presets"),
+    "real_edit",
+)
 SECONDS_FOR_ONE_FILE = 600
 
 

@@ -105,7 +105,9 @@ def test_the_zip_holds_what_runs_and_nothing_else(checkout: Path, built: Path) -
         names = [name for name in archive.namelist() if not name.endswith("/")]
     assert {name.partition("/")[0] for name in names} <= TOP_LEVEL
     assert "requirements/engine.lock" in names
-    assert "tokenflow_engine/models/embedded/unet/diffusion_pytorch_model.safetensors" in names
+    model = {Path(name) for name in names if name.startswith("tokenflow_engine/models/embedded/")}
+    weights = {path.parent.name for path in model if path.suffix == ".safetensors"}
+    assert weights == {"unet", "vae", "text_encoder"}
     suffixes = {Path(name).suffix for name in names}
     assert not suffixes & {".whl", ".so", ".pyd", ".pyc", ".zip", ".png", ".blend"}, suffixes
 
