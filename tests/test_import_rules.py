@@ -24,6 +24,7 @@ ENGINE_SIDE = (
     "editors",
     "phases",
     "service",
+    "comparison",
     "command_line",
 )
 """Both from the bottom up: a room imports only from itself and from those before it."""

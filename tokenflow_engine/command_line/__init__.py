@@ -1,4 +1,4 @@
-"""`tokenflow edit`, `tokenflow serve` and `tokenflow doctor`."""
+"""`tokenflow edit`, `evaluate`, `serve` and `doctor`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ USAGE = """\
 usage: tokenflow COMMAND ...
 
   edit      edit a movie or a folder of numbered images by text
+  evaluate  compare TokenFlow with other methods on clips, and measure all
   serve     run the engine for Blender (the add-on starts it by itself)
   doctor    check this installation and say how to mend it
 
 `tokenflow COMMAND --help` tells more."""
 
-COMMANDS = ("edit", "serve", "doctor")
+COMMANDS = ("edit", "evaluate", "serve", "doctor")
 
 
 def main(arguments: list[str]) -> int:
