@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
+from .adoption import write_record
 from .denoiser import make_pipeline
 from .plan import Plan
 from .tokenizer import load_tokenizer
-from .unet_training import load_denoiser
+from .unet_training import load_denoiser, samples_seen
 from .vae_training import load_autoencoder
 
 CLIP_FILES = ("vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json")
@@ -41,3 +42,4 @@ def export(plan: Plan, state: Path, folder: Path) -> None:
             for new in part.iterdir():
                 new.replace(target / new.name)
         (fresh / "model_index.json").replace(folder / "model_index.json")
+        write_record(folder, samples_seen(state))

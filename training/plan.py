@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,11 @@ class Plan:
     """Pictures in one file."""
     first_pictures: int = 6000
     """What the autoencoder learns from."""
-    growth: tuple[tuple[int, int], ...] = ((6000, 120_000), (24000, 1_500_000))
+    growth: tuple[tuple[int, int], ...] = (
+        (6000, 120_000),
+        (12000, 400_000),
+        (24000, 1_500_000),
+    )
     """(pictures, samples): how many pictures the UNet learns from until so many samples."""
     held_out: int = 250
     """The first pictures, never trained on."""
@@ -48,7 +52,7 @@ class Plan:
     small_batch: int = 14
     large_batch: int = 8
     """Pictures per worker and step, reduced to 2/3 and full size."""
-    large_share: tuple[tuple[int, float], ...] = ((0, 0.1), (200_000, 0.4), (500_000, 0.85))
+    large_share: tuple[tuple[int, float], ...] = ((0, 0.1), (160_000, 0.4), (500_000, 0.85))
     """(samples, share): from so many samples on, the share of steps at full size, which cost 2.7
     times as much a sample."""
     unet_rate: float = 1e-3
@@ -69,6 +73,12 @@ class Plan:
     checkpoint_seconds: float = 180
     sample_seconds: float = 1200
     """Seconds between two sheets of samples."""
+
+    def ended_at(self, samples: int) -> Plan:
+        """The same plan with its end, and so the fall of the rate before it, at `samples`."""
+        before = tuple(each for each in self.growth if each[1] < samples)
+        pictures = self.growth[min(len(before), len(self.growth) - 1)][0]
+        return replace(self, growth=(*before, (pictures, samples)))
 
     @property
     def unet_samples(self) -> int:

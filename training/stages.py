@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from .adoption import adopt
 from .classifier import train_classifier
 from .export import export
 from .judgement import judge
@@ -92,6 +93,7 @@ def run_stage(
     hours: float,
     pictures: int | None = None,
     output: Path | None = None,
+    model: Path | None = None,
     side: int | None = None,
     guidance: float = 5.0,
 ) -> None:
@@ -109,6 +111,9 @@ def run_stage(
         getattr(run, stage)(pictures or first)
     elif stage in ("tokenizer", "vae", "unet"):
         getattr(run, stage)()
+    elif stage == "adopt":
+        assert model is not None
+        adopt(plan, state, model)
     elif stage == "classifier":
         train_classifier(plan, state)
     elif stage == "judge":

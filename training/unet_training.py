@@ -150,11 +150,11 @@ def samples_seen(state: Path) -> int:
     return 0 if checkpoint is None else int(checkpoint["seen"])
 
 
-def rate_at(plan: Plan, seen: int) -> float:
-    """Constant after a short warm-up, falling to zero at the end: any checkpoint is usable, and
-    the number of samples need not be known beforehand."""
+def rate_at(plan: Plan, seen: int, begun: int = 0) -> float:
+    """Constant after a short warm-up from sample `begun` on, falling to zero at the end: any
+    checkpoint is usable, and the number of samples need not be known beforehand."""
     left = (plan.unet_samples - seen) / (plan.unet_samples * plan.cooldown)
-    return plan.unet_rate * min(1.0, (seen + 100) / 5000, max(left, 0.01))
+    return plan.unet_rate * min(1.0, (seen - begun + 100) / 5000, max(left, 0.01))
 
 
 def large_share_at(plan: Plan, seen: int) -> float:
@@ -175,12 +175,14 @@ def train_unet(worker: Worker, plan: Plan, state: Path, pictures: int, until: in
     optimizer = torch.optim.AdamW(
         parameters, lr=plan.unet_rate, betas=(0.9, 0.98), weight_decay=1e-3
     )
-    step, seen, seconds = 0, 0, 0.0
+    step, seen, seconds, first = 0, 0, 0.0, 0
     if checkpoint:
         denoiser.load_state_dict(checkpoint["weights"])
         average.load_state_dict(checkpoint["average"])
-        optimizer.load_state_dict(checkpoint["optimizer"])
+        if checkpoint["optimizer"]:
+            optimizer.load_state_dict(checkpoint["optimizer"])
         step, seen, seconds = (checkpoint[name] for name in ("step", "seen", "seconds"))
+        first = checkpoint.get("begun", 0)
     begun = time.monotonic() - seconds
     saved = sampled = time.monotonic()
     alphas = make_schedule().alphas_cumprod
@@ -209,6 +211,7 @@ def train_unet(worker: Worker, plan: Plan, state: Path, pictures: int, until: in
                 "optimizer": optimizer.state_dict(),
                 "step": step,
                 "seen": seen,
+                "begun": first,
                 "seconds": time.monotonic() - begun,
             },
         )
@@ -230,7 +233,7 @@ def train_unet(worker: Worker, plan: Plan, state: Path, pictures: int, until: in
         stop = worker.average_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(plan, seen)
+            group["lr"] = rate_at(plan, seen, first)
         optimizer.step()
         step += 1
         seen += len(batch.noisy) * worker.count
