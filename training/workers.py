@@ -93,7 +93,8 @@ def _enter(
 def run_workers(work: Callable[..., None], *args: Any, count: int, hours: float) -> None:
     """Runs `work(worker, *args)` in `count` processes and waits.
 
-    Raises RuntimeError when a worker fails; the others are then ended.
+    Raises RuntimeError when a worker fails; the others are then ended. A signal to end lets the
+    workers keep what they have, and then ends this process, so that no later stage begins.
     """
     os.environ.update(ENVIRONMENT)
     deadline = time.monotonic() + hours * 3600
@@ -110,7 +111,10 @@ def run_workers(work: Callable[..., None], *args: Any, count: int, hours: float)
 
 
 def _wait(processes: Sequence[Any]) -> None:
+    received: list[int] = []
+
     def forward(number: int, *_: Any) -> None:
+        received.append(number)
         for process in processes:
             if process.is_alive():
                 os.kill(process.pid, signal.SIGTERM)
@@ -131,3 +135,5 @@ def _wait(processes: Sequence[Any]) -> None:
     failed = [process.exitcode for process in processes if process.exitcode != 0]
     if failed:
         raise RuntimeError(f"A training worker ended with exit code {failed[0]}.")
+    if received:
+        raise SystemExit(128 + received[0])
