@@ -248,7 +248,7 @@ def test_the_logs_of_the_last_five_starts_are_kept(tmp_path: Path) -> None:
 
 def paths_of(tmp_path: Path, **changes: str) -> EditRequest:
     values = {"source": str(tmp_path / "source"), "output": str(tmp_path / "output"), **changes}
-    return EditRequest.from_json({"prompt": "p", **values})
+    return EditRequest.from_json({"prompt": "a", **values})
 
 
 def test_job_paths_are_resolved(tmp_path: Path) -> None:

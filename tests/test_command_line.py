@@ -98,6 +98,11 @@ def _occupied(folder: Path) -> Path:
 
 
 BAD: dict[str, tuple[Callable[[Path], dict[str, Any]], int, str]] = {
+    "unknown words": (
+        lambda _: {"prompt": "a Dragon on grass"},
+        2,
+        'does not know the word "dragon". It knows these words: red, green',
+    ),
     "empty prompt": (lambda _: {"prompt": "  "}, 2, "prompt is empty"),
     "missing prompt": (lambda _: {"prompt": None}, 2, "--prompt"),
     "missing source": (lambda _: {"source": "nowhere.mp4"}, 3, "nowhere.mp4"),

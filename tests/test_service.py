@@ -96,8 +96,9 @@ def session(new_session: Callable[..., EngineSession]) -> EngineSession:
 
 
 def edit(prompt: str, folder: Path, **changes: Any) -> EditRequest:
-    source, output = str(folder / "source"), str(folder / "output")
-    return replace(EditRequest(source=source, prompt=prompt, output=output), **changes)
+    source, output, model = (str(folder / name) for name in ("source", "output", "model"))
+    request = EditRequest(source=source, prompt=prompt, output=output, model=model)
+    return replace(request, **changes)
 
 
 def follow(session: EngineSession, job: Job, until_: Callable[[Job], bool]) -> list[Job]:
@@ -613,7 +614,8 @@ from tokenflow_engine.client.edit_request import EditRequest
 from tokenflow_engine.client.session import EngineSession
 folder = Path(sys.argv[1])
 session = EngineSession(ScriptedEngine(), folder / "run")
-job = session.submit(EditRequest(str(folder / "in"), "steps 100000", str(folder / "out")))
+paths = {name: str(folder / name) for name in ("source", "output", "model")}
+job = session.submit(EditRequest(prompt="steps 100000", **paths))
 while job.progress is None:
     session.poll()
     time.sleep(0.01)

@@ -52,7 +52,7 @@ def session(folder: Path) -> Iterator[EngineSession]:
 def request(folder: Path, output: str, steps: int) -> EditRequest:
     return EditRequest(
         source=str(folder / "source"),
-        prompt="a green square",
+        prompt="a green cube",
         output=str(folder / output),
         steps=steps,
         inversion_steps=steps,
@@ -85,7 +85,7 @@ def test_an_edit_travels_through_the_socket_and_leaves_its_pictures(
     assert output == (folder / "edited").resolve()
     names = sorted(path.name for path in output.iterdir())
     assert names == [*(f"{n:05d}.png" for n in range(FRAMES)), "edit.json"]
-    assert json.loads((output / "edit.json").read_text())["request"]["prompt"] == "a green square"
+    assert json.loads((output / "edit.json").read_text())["request"]["prompt"] == "a green cube"
     assert Image.open(output / "00000.png").size == (64, 64)
 
 

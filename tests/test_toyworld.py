@@ -15,6 +15,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from tokenflow_engine.client.embedded_words import FUNCTION_WORDS, GROUNDS, LOOKS
 from tokenflow_engine.toyworld import (
     ATTRIBUTES,
     MOTIONS,
@@ -37,7 +38,6 @@ from tokenflow_engine.toyworld import (
 from tokenflow_engine.toyworld.camera import Camera
 from tokenflow_engine.toyworld.scene import FOOT
 from tokenflow_engine.toyworld.surfaces import GROUND, OBJECT, SKY, first_hits
-from tokenflow_engine.toyworld.words import FUNCTION_WORDS, GROUNDS, LOOKS
 
 REPOSITORY = Path(__file__).parents[1]
 SIZE = 96

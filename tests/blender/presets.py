@@ -108,7 +108,7 @@ def test_every_bundled_preset_can_be_used_as_it_is(work: Path) -> None:
 def test_the_words_of_the_toy_presets_are_those_the_embedded_model_knows(work: Path) -> None:
     _start()
     sys.path.insert(0, str(BUNDLED.parent))
-    from tokenflow_engine.toyworld.words import VOCABULARY
+    from tokenflow_engine.client.embedded_words import VOCABULARY
 
     toys = [s.preset for s in _library().presets if s.preset.model == "embedded"]
     assert len(toys) >= 4

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from .embedded_words import EMBEDDED, require_known_words
 from .errors import TokenFlowError
 
 EDITORS = ("pnp", "sdedit")
@@ -63,7 +64,7 @@ class EditRequest:
     source: str
     prompt: str
     output: str
-    model: str = "embedded"
+    model: str = EMBEDDED
     editor: str = "pnp"
     negative_prompt: str = ""
     source_prompt: str = ""
@@ -83,12 +84,15 @@ class EditRequest:
     keyframe_schedule: str | None = None
     trajectory: str | None = None
 
-    def validated(self) -> EditRequest:
+    def validated(self, *, any_words: bool = False) -> EditRequest:
         """Return self.
 
+        any_words: let words pass that the embedded model does not know.
+
         Raises:
-            TokenFlowError: code "bad_request", for the first field that is out of bounds. Only the
-                values are checked; the engine checks files and models when it opens them.
+            TokenFlowError: code "bad_request", for the first field that is out of bounds;
+                "unknown_words" (see `require_known_words`). Only the values are checked; the engine
+                checks files and models when it opens them.
         """
         if not self.prompt.strip():
             raise _bad("The prompt is empty.", "Type what the strip should show.")
@@ -121,6 +125,8 @@ class EditRequest:
                 f"The frame range {self.frames[0]}:{self.frames[1]} is empty.",
                 "Give first:last+1, counted from 0.",
             )
+        if not any_words:
+            require_known_words(self)
         return self
 
     def to_json(self) -> dict[str, Any]:
@@ -151,7 +157,7 @@ class EditRequest:
             for name in ("source", "output", "keyframe_schedule", "trajectory")
             if (value := getattr(self, name))
         }
-        if self.model != "embedded":
+        if self.model != EMBEDDED:
             paths["model"] = str(Path(self.model).expanduser().resolve())
         return EditRequest(**{**{f.name: getattr(self, f.name) for f in fields(self)}, **paths})
 

@@ -8,6 +8,7 @@ from typing import Any
 
 EXIT_CODES = {
     "bad_request": 2,
+    "unknown_words": 2,
     "unreadable_source": 3,
     "unknown_model": 4,
     "unsafe_model": 4,

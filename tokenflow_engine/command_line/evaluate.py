@@ -129,7 +129,7 @@ def _template(options: argparse.Namespace) -> EditRequest:
         device=options.device,
         dtype=options.dtype,
     )
-    return replace(request.validated().resolved(), source=str(options.clips))
+    return replace(request.validated(any_words=True).resolved(), source=str(options.clips))
 
 
 def _shown(options: argparse.Namespace, request: EditRequest) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..client.embedded_words import COLOURS
 from ..client.errors import TokenFlowError
-from ..toyworld.words import COLOURS
 
 CAPTIONS = "captions.json"
 

@@ -112,7 +112,7 @@ def evaluate_clip(
         source_prompt=clip.source_prompt,
     )
     with tempfile.TemporaryDirectory(prefix="tokenflow-evaluate-") as scratch:
-        run = prepare(request.validated(), ProgressMeter({}))
+        run = prepare(request.validated(any_words=True), ProgressMeter({}))
         run = replace(run, cache=PhaseCache(Path(scratch) / "source"))
         truth = load_ground_truth(clip, run.frame_count, run.size)
         with Measure(run.model.device) as inverting:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..client.embedded_words import ATTRIBUTES
 from ..evaluation.attributes import AttributeReader
 from ..evaluation.metrics import (
     Picture,
@@ -18,7 +19,6 @@ from ..evaluation.metrics import (
     warp_error,
 )
 from ..evaluation.optical_flow import estimated_flow
-from ..toyworld.words import ATTRIBUTES
 from .clips import EvaluationClip
 from .ground_truth import GroundTruth
 from .similarity import Similarity, attributes_of

@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPModel, CLIPTokenizer
 
+from ..client.embedded_words import ATTRIBUTES
 from ..client.errors import TokenFlowError
 from ..evaluation.attributes import AttributeReader
 from ..evaluation.metrics import Picture
 from ..toyworld.captions import parse_caption
-from ..toyworld.words import ATTRIBUTES
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_DEVIATION = (0.26862954, 0.26130258, 0.27577711)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..toyworld.words import ATTRIBUTES
+from ..client.embedded_words import ATTRIBUTES
 
 FOLDER = Path(__file__).resolve().parent / "attribute_classifier"
 WEIGHTS = "model.safetensors"

@@ -6,12 +6,12 @@ flow are exact, so that an edit of one attribute has a ground truth to be measur
 
 from __future__ import annotations
 
+from ..client.embedded_words import ATTRIBUTES, VOCABULARY, unknown_words
 from .captions import (
     full_caption,
     parse_caption,
     random_caption,
     scene_attributes,
-    unknown_words,
 )
 from .clips import (
     MOTIONS,
@@ -25,7 +25,6 @@ from .clips import (
 )
 from .render import Picture, render
 from .scene import Scene, sample_scene
-from .words import ATTRIBUTES, VOCABULARY
 
 __all__ = [
     "ATTRIBUTES",

@@ -9,10 +9,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..client.embedded_words import ATTRIBUTES
 from ..media.pictures import write_movie
 from .clips import MOTIONS, edited, sample_clip
 from .evaluation_set import CAPTIONS, write_evaluation_set
-from .words import ATTRIBUTES
 
 
 def parser() -> argparse.ArgumentParser:

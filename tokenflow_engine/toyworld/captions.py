@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import numpy as np
 
+from ..client.embedded_words import (
+    ATTRIBUTES,
+    LOOKS,
+    SHAPES,
+    SKY_PHRASES,
+    unknown_words,
+    words_of,
+)
 from .scene import Scene
-from .words import ATTRIBUTES, LOOKS, SHAPES, SKY_PHRASES, VOCABULARY
 
 PICTURE_WORDS = ("photo", "picture", "video")
 
@@ -63,16 +69,6 @@ def parse_caption(caption: str) -> dict[str, str]:
             if name != "sky" and word in values:
                 found[name] = word
     return found
-
-
-def words_of(text: str) -> list[str]:
-    """Lower-case words of a text, without punctuation."""
-    return re.findall(r"[^\W\d_]+|\d+", text.lower())
-
-
-def unknown_words(text: str) -> list[str]:
-    """The words of a text that are not in the vocabulary, in order, each once."""
-    return [word for word in dict.fromkeys(words_of(text)) if word not in VOCABULARY]
 
 
 def scene_attributes(scene: Scene) -> Mapping[str, str]:

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from ..client.embedded_words import COLOURS, GROUNDS, PATTERNS, SKIES
 from ..media.pictures import write_png
 from .clips import MOTIONS, Clip, edited, move, render_clip
 from .scene import Scene, sample_scene
-from .words import COLOURS, GROUNDS, PATTERNS, SKIES
 
 SEED = 260_301
 """Training draws its pictures from (7, index) and the attribute classifier from 640001 on."""

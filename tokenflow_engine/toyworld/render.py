@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .albedos import METALS
 from .camera import Camera
 from .scene import Scene
 from .surfaces import GROUND, OBJECT, SKY, Surface, first_hits, is_shadowed
 from .textures import ground_albedo, object_albedo, rgb, sky_colour
-from .words import METALS
 
 Array = NDArray[Any]
 Colour = tuple[float, float, float]

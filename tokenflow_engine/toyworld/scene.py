@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .words import COLOURS, GROUNDS, LOOKS, SHAPES, SKIES
+from ..client.embedded_words import GROUNDS, LOOKS, SHAPES, SKIES
+from .albedos import COLOURS
 
 Vector = tuple[float, float, float]
 Array = NDArray[Any]
