@@ -67,10 +67,11 @@ def _reason_to_wait(context: Context) -> str:
     found = obstacle(strip)
     if found is not None:
         return str(found)
-    if not sequencer_scene(context).tokenflow.prompt.strip():
+    template = request_template(sequencer_scene(context).tokenflow)
+    if not template.prompt.strip():
         return "The prompt is empty. Type what the strip should show."
-    if edit_queue().edit_of(strip) is not None:
-        return "This strip is being edited. Wait for the result, or cancel it."
+    if strip is not None and edit_queue().holds(strip, template):
+        return "This edit is in the queue. Change the prompt or the seed to queue another."
     return ""
 
 

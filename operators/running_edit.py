@@ -9,17 +9,17 @@ from ..sequencer.strip_edit import StripEdit
 
 
 class _OfOneEdit:
-    """An operator on the edit whose uid it is given.
+    """An operator on the edit whose id it is given.
 
-    Without a uid, cancel and open act on the latest edit, the others on the last refusal to begin.
+    Without an id, cancel and open act on the latest edit, the others on the last refusal to begin.
     """
 
     bl_options = {"INTERNAL"}
 
-    uid: StringProperty(options={"HIDDEN", "SKIP_SAVE"})
+    edit_id: StringProperty(options={"HIDDEN", "SKIP_SAVE"})
 
     def edit(self) -> StripEdit | None:
-        return edit_queue().find(self.uid)
+        return edit_queue().find(self.edit_id)
 
 
 class TOKENFLOW_OT_cancel_edit(_OfOneEdit, Operator):
@@ -50,7 +50,7 @@ class TOKENFLOW_OT_dismiss_edit(_OfOneEdit, Operator):
     bl_label = "Dismiss"
 
     def execute(self, context: Context) -> set[str]:
-        edit = self.edit() if self.uid else None
+        edit = self.edit() if self.edit_id else None
         if edit is None:
             edit_queue().refusal = None
         else:
@@ -65,7 +65,7 @@ class TOKENFLOW_OT_copy_report(_OfOneEdit, Operator):
     bl_label = "Copy Report"
 
     def execute(self, context: Context) -> set[str]:
-        edit = self.edit() if self.uid else None
+        edit = self.edit() if self.edit_id else None
         error = edit_queue().refusal if edit is None else edit.error
         if error is None:
             return {"CANCELLED"}
@@ -84,7 +84,7 @@ class TOKENFLOW_OT_open_frames(_OfOneEdit, Operator):
 
     @classmethod
     def description(cls, context: Context, properties: OperatorProperties) -> str:
-        edit = edit_queue().find(properties.uid)
+        edit = edit_queue().find(properties.edit_id)
         folder = "" if edit is None or edit.result is None else f"\n{edit.result.output}"
         return f"{cls.__doc__}{folder}"
 

@@ -31,9 +31,9 @@ def draw_edit(layout: UILayout, context: Context, edit: StripEdit) -> None:
     heading = box.row()
     heading.label(text=edit.strip_name, icon=_icon(edit))
     if edit.stage.finished:
-        _dismiss(heading, edit.uid)
-    if edit.stage is Stage.FAILED and edit.error is not None:
-        _error(box, context, edit.error, edit.uid, frames_kept=edit.result is not None)
+        _dismiss(heading, edit.id)
+    if edit.stage in (Stage.FAILED, Stage.UNPLACED) and edit.error is not None:
+        _error(box, context, edit.error, edit.id, frames_kept=edit.result is not None)
     elif edit.stage is Stage.CANCELLED:
         box.label(text="Cancelled")
     elif edit.stage is Stage.DONE:
@@ -70,6 +70,7 @@ def _time_left(seconds: float | None) -> str:
 def _icon(edit: StripEdit) -> str:
     return {
         Stage.FAILED: "ERROR",
+        Stage.UNPLACED: "ERROR",
         Stage.CANCELLED: "CANCEL",
         Stage.DONE: "CHECKMARK",
     }.get(edit.stage, "SHADERFX")
@@ -80,7 +81,7 @@ def _running(box: UILayout, edit: StripEdit) -> None:
     box.progress(factor=factor, text=text)
     row = box.row()
     row.enabled = not edit.cancel_requested
-    row.operator(TOKENFLOW_OT_cancel_edit.bl_idname, icon="CANCEL").uid = edit.uid
+    row.operator(TOKENFLOW_OT_cancel_edit.bl_idname, icon="CANCEL").edit_id = edit.id
 
 
 def _bar(edit: StripEdit) -> tuple[float, str]:
@@ -90,6 +91,8 @@ def _bar(edit: StripEdit) -> tuple[float, str]:
         return share, "Cancelling..."
     if edit.stage is Stage.PLACING:
         return 1.0, "Waiting for the Sequencer"
+    if edit.stage is Stage.WAITING:
+        return 0.0, "Waiting in the queue"
     if edit.stage is Stage.READING:
         return share, "Reading the strip"
     if progress is not None:
@@ -103,20 +106,26 @@ def _done(box: UILayout, context: Context, edit: StripEdit) -> None:
     if edit.result is not None:
         for sentence in (edit.result.stability, *edit.result.warnings):
             draw_wrapped(box, context, sentence)
-    box.operator(TOKENFLOW_OT_open_frames.bl_idname, icon="FILE_FOLDER").uid = edit.uid
+    box.operator(TOKENFLOW_OT_open_frames.bl_idname, icon="FILE_FOLDER").edit_id = edit.id
 
 
 def _error(
-    box: UILayout, context: Context, error: TokenFlowError, uid: str, *, frames_kept: bool = False
+    box: UILayout,
+    context: Context,
+    error: TokenFlowError,
+    edit_id: str,
+    *,
+    frames_kept: bool = False,
 ) -> None:
     draw_wrapped(box, context, error.message, alert=True)
     draw_wrapped(box, context, error.remedy)
     buttons = box.row()
     if frames_kept:
-        buttons.operator(TOKENFLOW_OT_open_frames.bl_idname, icon="FILE_FOLDER").uid = uid
+        buttons.operator(TOKENFLOW_OT_open_frames.bl_idname, icon="FILE_FOLDER").edit_id = edit_id
     if error.details:
-        buttons.operator(TOKENFLOW_OT_copy_report.bl_idname, icon="COPYDOWN").uid = uid
+        buttons.operator(TOKENFLOW_OT_copy_report.bl_idname, icon="COPYDOWN").edit_id = edit_id
 
 
-def _dismiss(row: UILayout, uid: str) -> None:
-    row.operator(TOKENFLOW_OT_dismiss_edit.bl_idname, text="", icon="X", emboss=False).uid = uid
+def _dismiss(row: UILayout, edit_id: str) -> None:
+    button = row.operator(TOKENFLOW_OT_dismiss_edit.bl_idname, text="", icon="X", emboss=False)
+    button.edit_id = edit_id

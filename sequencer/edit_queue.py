@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import bpy
 from bpy.types import Scene, Strip
 
 from ..tokenflow_engine.client.edit_request import EditRequest
 from ..tokenflow_engine.client.errors import Cancelled, TokenFlowError
 from ..tokenflow_engine.client.jobs import JobState
-from ..tokenflow_engine.client.launcher import EngineCommand
-from ..tokenflow_engine.client.progress import Progress
-from ..tokenflow_engine.client.session import EngineSession
-from .engine_command import engine_command, own_folder
-from .frames_folder import new_frames_folder
-from .result_strip import add_result_strip
-from .settings import with_paths
+from .begin_edit import begin_edit
+from .delivery import DELIVERIES, sequencer_is_occupied
+from .engine_command import engine_command
+from .engine_connection import EngineConnection
 from .source_strip import check
-from .strip_alone import frames_of
 from .strip_edit import Stage, StripEdit
-from .strip_frames import read
-from .strip_identity import locate, unique_strip_uid
+from .strip_identity import locate
 
 _SECONDS_BETWEEN_BLOCKING_POLLS = 0.02
+_READ_AHEAD = 2
+"""Edits that are rendered before the engine can take them: enough that it never waits for frames,
+without those of a whole queue on the disk."""
 
 
 class EditQueue:
@@ -38,23 +35,31 @@ class EditQueue:
 
     def __init__(self) -> None:
         self.edits: list[StripEdit] = []
+        """In the order in which they run."""
         self.refusal: TokenFlowError | None = None
         """Why the last click began no edit."""
-        self._session: EngineSession | None = None
-        self._command: EngineCommand | None = None
+        self.engine = EngineConnection()
 
     @property
     def unfinished(self) -> list[StripEdit]:
         return [edit for edit in self.edits if not edit.stage.finished]
 
-    def edit_of(self, strip: Strip) -> StripEdit | None:
-        """The unfinished edit of a strip."""
+    def edits_of(self, strip: Strip) -> list[StripEdit]:
+        """The unfinished edits of a strip."""
         uid = strip.tokenflow.uid
-        return next((edit for edit in self.unfinished if edit.uid == uid), None) if uid else None
+        return [edit for edit in self.unfinished if edit.uid == uid] if uid else []
 
-    def find(self, uid: str) -> StripEdit | None:
-        """The edit with this uid; the latest if the uid is empty."""
-        return next((edit for edit in reversed(self.edits) if uid in ("", edit.uid)), None)
+    def find(self, edit_id: str) -> StripEdit | None:
+        """The edit with this id; the latest if the id is empty."""
+        return next((edit for edit in reversed(self.edits) if edit_id in ("", edit.id)), None)
+
+    def holds(self, strip: Strip, template: EditRequest) -> bool:
+        """Whether this very edit of the strip is under way: a second one would be the same."""
+        return any(
+            replace(edit.request, source=template.source, output=template.output) == template
+            for edit in self.edits_of(strip)
+            if not edit.cancel_requested
+        )
 
     def start(
         self,
@@ -64,77 +69,50 @@ class EditQueue:
         *,
         here: bool,
         output: Path | None = None,
+        kind: str = "edit",
     ) -> StripEdit:
-        """Begin to edit a strip; nothing has changed if this raises.
+        """Put an edit of a strip in line; nothing has changed if this raises.
 
         template: the request without source and output.
         here: render the strip's frames in this process, for a caller that waits anyway.
         output: folder for the edited frames; a new one in the place the user chose if None.
+        kind: what becomes of the frames, a key of `DELIVERIES`.
 
         Raises:
             TokenFlowError: for a strip, a value or an engine that will not do.
         """
         try:
-            edit = self._begin(scene, check(strip), template, here, output)
+            strip = check(strip)
+            if self.holds(strip, template):
+                raise TokenFlowError(
+                    "bad_request",
+                    f'This edit of "{strip.name}" is in the queue already.',
+                    "Change the prompt or the seed to queue another, or wait for the result.",
+                )
+            command = engine_command()
+            taken = {Path(edit.request.output) for edit in self.unfinished}
+            edit = begin_edit(
+                scene, strip, template, kind=kind, here=here, output=output, taken=taken
+            )
         except TokenFlowError as error:
             self.refusal = error
             raise
+        self.engine.use(command, busy=bool(self.unfinished))
         self.refusal = None
-        self.edits = [*(old for old in self.edits if old.uid != edit.uid), edit]
+        if self._may_read():
+            edit.stage = Stage.READING
+        self.edits.append(edit)
         return edit
-
-    def _begin(
-        self, scene: Scene, strip: Strip, template: EditRequest, here: bool, output: Path | None
-    ) -> StripEdit:
-        if self.edit_of(strip) is not None:
-            raise TokenFlowError(
-                "bad_request",
-                f'"{strip.name}" is being edited already.',
-                "Wait for the result, or cancel it.",
-            )
-        if bpy.app.is_job_running("RENDER"):
-            raise TokenFlowError(
-                "bad_request", "Blender is rendering.", "Start the edit when it has finished."
-            )
-        frames = frames_of(scene, strip)
-        if frames.count < 2:
-            raise TokenFlowError(
-                "bad_request",
-                f'"{strip.name}" has only one frame; an edit needs at least two.',
-                "Choose a movie or an image sequence, or make the strip longer.",
-            )
-        command = engine_command()
-        taken = {Path(edit.request.output) for edit in self.unfinished}
-        folder = output or new_frames_folder(scene, strip.name, taken)
-        work = Path(tempfile.mkdtemp(prefix="tokenflow_", dir=bpy.app.tempdir))
-        source = work / "frames"
-        try:
-            request = with_paths(template, source, folder)
-            source.mkdir()
-            reading = read(scene, strip, frames, source, here=here)
-        except BaseException:
-            shutil.rmtree(work, ignore_errors=True)
-            raise
-        self._use_engine(command)
-        return StripEdit(
-            uid=unique_strip_uid(strip),
-            scene_uid=scene.session_uid,
-            strip_name=strip.name,
-            frames=frames,
-            request=request,
-            work=work,
-            new_place=None if folder.parent.exists() else folder.parent,
-            reading=reading,
-            progress=Progress("prepare", 0, frames.count),
-        )
 
     def cancel(self, edit: StripEdit) -> None:
         """Ask to end an edit; returns at once."""
+        if edit.stage.finished:
+            return
         edit.cancel_requested = True
         if edit.job is None or edit.stage is Stage.PLACING:
             self._finish(edit, Stage.CANCELLED)
-        elif self._session is not None:
-            self._session.cancel(edit.job)
+        else:
+            self.engine.cancel(edit.job)
 
     def dismiss(self, edit: StripEdit) -> None:
         """Forget a finished edit; its strip and frames stay."""
@@ -146,10 +124,9 @@ class EditQueue:
         Returns whether anything that the panel shows has changed.
         """
         before = [edit.seen for edit in self.edits]
+        self.engine.poll(budget_seconds)
         for edit in self.unfinished:
             try:
-                if self._session is not None:
-                    self._session.poll(budget_seconds / len(self.edits))
                 self._advance(edit)
             except TokenFlowError as error:
                 self._fail(edit, error)
@@ -170,7 +147,7 @@ class EditQueue:
             while not edit.stage.finished:
                 if self.poll() and on_progress is not None:
                     on_progress(edit)
-                if edit.stage is Stage.ENGINE:
+                if edit.stage is not Stage.READING:
                     time.sleep(_SECONDS_BETWEEN_BLOCKING_POLLS)
         except BaseException:
             # Ctrl-C in a terminal: the temporary scene must not be left in the project.
@@ -187,25 +164,19 @@ class EditQueue:
         """End all edits and the engine."""
         for edit in self.unfinished:
             self._finish(edit, Stage.CANCELLED)
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        self.engine.close()
 
-    def _use_engine(self, command: EngineCommand) -> None:
-        """Keep the engine that runs, unless the user chose another and it has no more to do."""
-        if self._session is not None and (command == self._command or self.unfinished):
-            return
-        if self._session is not None:
-            self._session.close()
-        runtime = Path(bpy.app.tempdir) / "tokenflow_engine"
-        self._session = EngineSession(command, runtime, own_folder("logs") / "engine.log")
-        self._command = command
+    def _may_read(self) -> bool:
+        stages = [edit.stage for edit in self.edits]
+        return Stage.READING not in stages and stages.count(Stage.ENGINE) <= _READ_AHEAD
 
     def _advance(self, edit: StripEdit) -> None:
-        if edit.stage is Stage.READING:
+        if edit.stage is Stage.WAITING and self._may_read():
+            edit.stage = Stage.READING
+        elif edit.stage is Stage.READING:
             edit.progress = edit.reading.advance()
-            if edit.reading.finished and self._session is not None:
-                edit.job = self._session.submit(edit.request)
+            if edit.reading.finished:
+                edit.job = self.engine.submit(edit.request)
                 edit.progress = None
                 edit.stage = Stage.ENGINE
         elif edit.stage is Stage.ENGINE and edit.job is not None:
@@ -217,44 +188,21 @@ class EditQueue:
                 self._finish(edit, Stage.CANCELLED)
             elif edit.job.state is JobState.FAILED:
                 raise edit.job.error or _internal(RuntimeError("the engine gave no reason"))
-        elif edit.stage is Stage.PLACING and not _sequencer_is_occupied():
-            self._place(edit)
-
-    def _place(self, edit: StripEdit) -> None:
-        result = edit.result
-        if result is None:
-            raise _internal(RuntimeError("the engine gave no result"))
-        found = locate(edit.uid, edit.scene_uid, edit.strip_name)
-        if found is None:
-            raise TokenFlowError(
-                "bad_request",
-                f'The strip "{edit.strip_name}" is gone, so its edit has no place.',
-                f"The edited frames are in {result.output}.",
-            )
-        pictures = [Path(result.output) / f"{n:05d}.png" for n in range(result.frame_count)]
-        try:
-            scene, source = found
-            # Undo may have taken the mark off.
-            source.tokenflow.uid = edit.uid
-            strip = add_result_strip(scene, source, edit.frames, pictures, edit.request, result)
-        except TokenFlowError as error:
-            error.remedy += f" The edited frames are in {result.output}."
-            raise
-        edit.result_name, edit.channel = strip.name, strip.channel
-        self._finish(edit, Stage.DONE)
-        _push_undo_step()
+        elif edit.stage is Stage.PLACING and not sequencer_is_occupied():
+            if edit.result is None:
+                raise _internal(RuntimeError("the engine gave no result"))
+            DELIVERIES[edit.kind](edit)
+            self._finish(edit, Stage.DONE)
 
     def _fail(self, edit: StripEdit, error: TokenFlowError) -> None:
         edit.error = error
-        self._finish(edit, Stage.FAILED)
+        self._finish(edit, Stage.FAILED if edit.result is None else Stage.UNPLACED)
 
     def _finish(self, edit: StripEdit, stage: Stage) -> None:
         edit.stage = stage
         edit.reading.close()
-        if edit.job is not None and self._session is not None:
-            if not edit.job.state.finished:
-                self._session.cancel(edit.job)
-            self._session.jobs.pop(edit.job.id, None)
+        if edit.job is not None:
+            self.engine.forget(edit.job)
         # Hundreds of files take longer to delete than a tick may take.
         threading.Thread(target=_clean_up, args=(edit,), daemon=True).start()
 
@@ -274,23 +222,3 @@ def _internal(error: Exception) -> TokenFlowError:
         "Copy the report and send it to the developers.",
         "".join(traceback.format_exception(error)),
     )
-
-
-def _sequencer_is_occupied() -> bool:
-    """Whether a render or the user's hand holds on to the strips just now."""
-    if bpy.app.is_job_running("RENDER"):
-        return True
-    return any(
-        operator.bl_idname.startswith(("TRANSFORM_OT_", "SEQUENCER_OT_"))
-        for window in bpy.context.window_manager.windows
-        for operator in window.modal_operators
-    )
-
-
-def _push_undo_step() -> None:
-    """Make the new strip one step of its own; without a window there is no undo."""
-    windows = bpy.context.window_manager.windows
-    if bpy.app.background or not windows:
-        return
-    with bpy.context.temp_override(window=windows[0]):
-        bpy.ops.ed.undo_push(message="TokenFlow Edit")

@@ -104,7 +104,9 @@ def scene_of_strip_alone(scene: Scene, strip: Strip, frames: StripFrames) -> Ite
         _render_exactly(alone)
         yield alone
     finally:
-        bpy.data.scenes.remove(alone)
+        # Where another file was opened meanwhile, the scene went with the old one.
+        with contextlib.suppress(ReferenceError):
+            bpy.data.scenes.remove(alone)
 
 
 def _drop_everything_but_the_sequencer(scene: Scene) -> None:
@@ -131,6 +133,8 @@ def _keep_only(scene: Scene, strip: Strip) -> Strip:
             editor.strips.remove(doomed)
     for kept in editor.strips:
         kept.mute = kept.name != name
+        # Or the original would seem to be one of two duplicates.
+        kept.tokenflow.uid = ""
     for channel in editor.channels:
         channel.mute = False
     return editor.strips_all[name]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..tokenflow_engine.client.edit_request import EditRequest
@@ -15,8 +16,10 @@ from .strip_frames import Reading
 
 
 class Stage(enum.Enum):
-    """Where an edit is; it only moves downwards in this list."""
+    """Where an edit is; it only moves downwards in this list, until it is tried again."""
 
+    WAITING = "waiting"
+    """In line; the strip was measured and nothing was rendered yet."""
     READING = "reading"
     """The strip's frames are rendered."""
     ENGINE = "engine"
@@ -26,21 +29,25 @@ class Stage(enum.Enum):
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    UNPLACED = "unplaced"
+    """The edited frames are there and found no place in the project that is open."""
 
     @property
     def finished(self) -> bool:
-        return self in (Stage.DONE, Stage.FAILED, Stage.CANCELLED)
+        return self in (Stage.DONE, Stage.FAILED, Stage.CANCELLED, Stage.UNPLACED)
 
 
 @dataclass(eq=False)
 class StripEdit:
     """One edit of one strip; holds names and marks, never pointers that undo would break.
 
-    uid: the source strip's mark, which also names the edit.
+    uid: the source strip's mark.
     scene_uid: session-wide id of the scene, the same after renaming and undo.
     work: temporary folder for the strip's frames.
     new_place: folder that the results of this project go to, if this edit is the first in it.
-    error: why it failed, once the stage is FAILED.
+    kind: what becomes of the frames, a key of `delivery.DELIVERIES`.
+    id: names the edit among all edits ever made.
+    error: why it failed, once the stage is FAILED or UNPLACED.
     result_name, channel: the result strip, once the stage is DONE.
     """
 
@@ -52,7 +59,9 @@ class StripEdit:
     work: Path
     new_place: Path | None
     reading: Reading
-    stage: Stage = Stage.READING
+    kind: str = "edit"
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    stage: Stage = Stage.WAITING
     job: Job | None = None
     progress: Progress | None = None
     cancel_requested: bool = False
@@ -65,4 +74,4 @@ class StripEdit:
     def seen(self) -> tuple[object, ...]:
         """What the panel shows of it; compared to tell whether to draw again."""
         state = None if self.job is None else self.job.state
-        return (self.stage, state, self.progress, self.cancel_requested)
+        return (self.id, self.stage, state, self.progress, self.cancel_requested)

@@ -41,6 +41,13 @@ class ReadingHere:
             self._done = next(self._stills)
         except (RuntimeError, OSError, ValueError) as error:
             raise _unreadable(str(error)) from error
+        except ReferenceError as error:
+            raise TokenFlowError(
+                "unreadable_source",
+                "The project was closed while the strip was being read.",
+                "Open it again and retry.",
+                str(error),
+            ) from error
         if self.finished:
             self.close()
         return Progress("prepare", self._done, self._frames.count)
@@ -59,13 +66,16 @@ class ReadingElsewhere:
         self._folder = folder
         self._done = 0
         self._log = folder.with_suffix(".log")
+        self._process: subprocess.Popen[bytes] | None = None
         job = folder.with_suffix(".blend")
         with scene_of_strip_alone(scene, strip, frames) as alone:
             name = alone.name
             bpy.data.libraries.write(str(job), {alone}, path_remap="ABSOLUTE", fake_user=True)
-        arguments = [job, name, frames.first, frames.end, folder]
+        self._arguments = [job, name, frames.first, frames.end, folder]
+
+    def _launch(self) -> subprocess.Popen[bytes]:
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 [
                     bpy.app.binary_path,
                     "--background",
@@ -73,7 +83,7 @@ class ReadingElsewhere:
                     "--python",
                     str(Path(frame_renderer.__file__).resolve()),
                     "--",
-                    *map(str, arguments),
+                    *map(str, self._arguments),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -83,14 +93,17 @@ class ReadingElsewhere:
 
     @property
     def finished(self) -> bool:
-        return self._process.poll() == 0
+        return self._process is not None and self._process.poll() == 0
 
     def advance(self) -> Progress:
-        """See how far the other Blender is.
+        """See how far the other Blender is; the first call starts it.
 
         Raises:
             TokenFlowError: code "unreadable_source" or "no_space", if it failed.
         """
+        if self._process is None:
+            # Not when the edit is queued: twenty strips must not start twenty Blenders.
+            self._process = self._launch()
         code = self._process.poll()
         # A look at one or two files a tick, however long the strip is.
         while self._done < self._frames.count and self._still(self._done).exists():
@@ -101,7 +114,7 @@ class ReadingElsewhere:
 
     def close(self) -> None:
         """Stop, if need be half-way."""
-        if self._process.poll() is None:
+        if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
 

@@ -106,7 +106,7 @@ def test_a_strip_deleted_meanwhile_is_said_and_the_frames_are_named(work: Path) 
     edit = _start()
     bpy.context.scene.sequence_editor.strips.remove(strip)
     _poll_until(lambda: edit.stage.finished)
-    assert edit.stage.name == "FAILED"
+    assert edit.stage.name == "UNPLACED"
     assert "is gone" in edit.error.message
     assert edit.result.output in edit.error.remedy
     assert (Path(edit.result.output) / "00001.png").is_file()
@@ -185,12 +185,24 @@ def test_two_edits_wait_in_line_and_both_arrive(work: Path) -> None:
     assert (strips[first.result_name].channel, strips[second.result_name].channel) == (3, 6)
 
 
-def test_the_strip_being_edited_cannot_be_edited_again(work: Path) -> None:
-    _set_up(work, frames=2)
+def test_the_same_edit_is_not_queued_twice_but_another_prompt_is(work: Path) -> None:
+    strip = _set_up(work, frames=2)
     edit = _start()
     assert not bpy.ops.tokenflow.edit_strip.poll()
-    _queue().cancel(edit)
-    _poll_until(lambda: edit.stage.finished)
+    try:
+        _start()
+    except Exception as error:
+        assert "in the queue already" in str(error)
+    else:
+        raise AssertionError("the same edit was queued twice")
+    bpy.context.scene.tokenflow.prompt = "a green ball on grass"
+    assert bpy.ops.tokenflow.edit_strip.poll()
+    other = _start()
+    assert other.id != edit.id
+    assert _queue().edits_of(strip) == [edit, other]
+    for each in (edit, other):
+        _queue().cancel(each)
+    _poll_until(lambda: edit.stage.finished and other.stage.finished)
     assert bpy.ops.tokenflow.edit_strip.poll()
 
 
@@ -199,7 +211,7 @@ def test_an_engine_killed_midway_is_said_and_the_next_edit_starts_another(work: 
     bpy.context.scene.tokenflow.steps = 500
     edit = _start()
     _poll_until(lambda: _works(edit))
-    os.kill(_queue()._session.engine_pid, signal.SIGKILL)
+    os.kill(_queue().engine.pid, signal.SIGKILL)
     _poll_until(lambda: edit.stage.finished)
     assert edit.error.code == "engine_lost"
     assert edit.error.remedy

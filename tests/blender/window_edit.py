@@ -181,7 +181,7 @@ def scenario() -> Script:
         yield 0.5
     assert "red cone" not in _strips()
     yield from wait_until(lambda: edit.stage.finished, "the edit of the deleted strip")
-    assert edit.stage.name == "FAILED"
+    assert edit.stage.name == "UNPLACED"
     assert "is gone" in edit.error.message
     yield 0.7
     yield from screenshot("5_strip_gone")
