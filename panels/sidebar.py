@@ -7,7 +7,7 @@ from bpy.types import Context, Panel, UILayout
 from ..operators.edit_strip import TOKENFLOW_OT_edit_strip
 from ..sequencer.compatibility import sequencer_scene
 from ..sequencer.queue_timer import edit_queue
-from ..sequencer.settings import TokenFlowSettings
+from ..sequencer.settings import TokenFlowSettings, is_custom
 from ..sequencer.source_strip import active_strip, obstacle
 from .edit_boxes import draw_edit, draw_refusal
 
@@ -62,10 +62,27 @@ def _draw_main_settings(layout: UILayout, settings: TokenFlowSettings) -> None:
     column.use_property_split = True
     column.use_property_decorate = False
     column.prop(settings, "editor")
+    _draw_freedom(column, settings)
     numbers = column.column(align=True)
     numbers.prop(settings, "steps")
-    numbers.prop(settings, "guidance_scale")
     numbers.prop(settings, "seed")
+
+
+def _draw_freedom(layout: UILayout, settings: TokenFlowSettings) -> None:
+    """One slider with its two ends named; strengths that it cannot show are called custom."""
+    column = layout.column(align=True)
+    column.use_property_split = False
+    ends = column.row()
+    ends.label(text="Fidelity")
+    end = ends.row()
+    end.alignment = "RIGHT"
+    end.label(text="Freedom")
+    slider = column.row(align=True)
+    if is_custom(settings):
+        slider.active = False
+        slider.prop(settings, "freedom", text="Custom", slider=True)
+    else:
+        slider.prop(settings, "freedom", text="", slider=True)
 
 
 def _draw_advanced(layout: UILayout, settings: TokenFlowSettings) -> None:
@@ -73,6 +90,7 @@ def _draw_advanced(layout: UILayout, settings: TokenFlowSettings) -> None:
     layout.use_property_decorate = False
     layout.prop(settings, "source_prompt")
     strengths = layout.column(align=True)
+    strengths.prop(settings, "guidance_scale")
     if settings.editor == "pnp":
         strengths.prop(settings, "pnp_attention")
         strengths.prop(settings, "pnp_features")

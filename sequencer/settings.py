@@ -19,6 +19,13 @@ from bpy.props import (
 )
 
 from ..tokenflow_engine.client.edit_request import BOUNDS, DEVICES, DTYPES, EditRequest
+from ..tokenflow_engine.client.strengths import (
+    COURSES,
+    MIDDLE,
+    freedom_of,
+    nearest_freedom,
+    strengths_at,
+)
 
 _DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(EditRequest)}
 _FIXED: set[str] = set()
@@ -190,6 +197,19 @@ class EditFields:
 class TokenFlowSettings(EditFields, bpy.types.PropertyGroup):
     """On a scene: what the next edit is made with."""
 
+    # Kept nowhere, so that it always agrees with the single strengths, whoever sets or undoes them.
+    freedom: FloatProperty(
+        name="Fidelity - Freedom",
+        description="Left keeps the source's shapes and layout, right gives the prompt more room; "
+        "sets guidance and the strengths under Advanced together",
+        get=lambda settings: nearest_freedom(_strengths(settings), settings.editor),
+        set=lambda settings, value: _set_strengths(settings, value),
+        min=0.0,
+        max=1.0,
+        default=MIDDLE,
+        subtype="FACTOR",
+        options=_FIXED,
+    )
     frames_folder: _folder(
         "Frames Folder",
         "Where edited frames are written; empty for the place set in the preferences",
@@ -205,6 +225,20 @@ class TokenFlowStrip(EditFields, bpy.types.PropertyGroup):
     folder: _folder("Folder", "Where the edited frames are")
     request: _text("Request", "The whole request as JSON")
     result: _text("Result", "What the engine said about the result, as JSON")
+
+
+def is_custom(settings: EditFields) -> bool:
+    """Whether the strengths are none that the slider between fidelity and freedom stands for."""
+    return freedom_of(_strengths(settings), settings.editor) is None
+
+
+def _strengths(settings: EditFields) -> dict[str, float]:
+    return {name: getattr(settings, name) for name in COURSES}
+
+
+def _set_strengths(settings: EditFields, freedom: float) -> None:
+    for name, value in strengths_at(freedom).items():
+        setattr(settings, name, value)
 
 
 _SAME_NAME = tuple(
