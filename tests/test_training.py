@@ -25,8 +25,8 @@ from tokenflow_engine.toyworld import (  # noqa: E402
     sample_scene,
 )
 from training import stages  # noqa: E402
+from training.adoption import adopt  # noqa: E402
 from training.autoencoder import colour_start, make_autoencoder, normalise_latents  # noqa: E402
-from training.classifier import classify, load_classifier, train_classifier  # noqa: E402
 from training.denoiser import make_schedule  # noqa: E402
 from training.export import export  # noqa: E402
 from training.judgement import balanced_scenes, judge  # noqa: E402
@@ -40,6 +40,7 @@ from training.unet_training import (  # noqa: E402
     draw_timesteps,
     load_denoiser,
     rate_at,
+    samples_seen,
     train_unet,
     weighted_loss,
 )
@@ -162,6 +163,12 @@ def test_rate_is_constant_and_falls_at_the_end() -> None:
     assert rate_at(plan, 950_000) == pytest.approx(plan.unet_rate / 2)
 
 
+def test_the_rate_warms_up_again_where_training_begins_anew() -> None:
+    plan = replace(TINY, growth=((8, 1_000_000),))
+    assert rate_at(plan, 500_000, begun=500_000) == rate_at(plan, 0)
+    assert rate_at(plan, 600_000, begun=500_000) == plan.unet_rate
+
+
 def test_shards_hold_the_scenes_that_their_numbers_name(finished: Path) -> None:
     pictures = Pictures(TINY, finished)
     assert len(pictures) == 128
@@ -247,12 +254,34 @@ def test_exported_folder_loads_as_a_pipeline_and_draws(finished: Path, tmp_path:
     assert np.abs((image * 255) - own).max() < 6
 
 
-def test_classifier_learns_and_reads_pictures(finished: Path) -> None:
-    accuracy = train_classifier(TINY, finished, epochs=3)
-    assert set(accuracy) == {"look", "shape", "ground", "sky"}
-    scene = scene_of(TINY, 1)
-    [read] = classify(load_classifier(finished), render(scene, 96, 96).image[None])
-    assert set(read) == set(accuracy)
+def test_training_goes_on_from_an_exported_folder_when_the_state_is_gone(
+    finished: Path, tmp_path: Path
+) -> None:
+    model, state = tmp_path / "model", tmp_path / "state"
+    export(TINY, finished, model)
+    adopt(TINY, state, model)
+    before, after = load_denoiser(TINY, finished), load_denoiser(TINY, state)
+    for key, weight in before.state_dict().items():
+        if weight.is_floating_point():
+            # The export is in half precision.
+            assert (after.state_dict()[key] - weight).abs().max() < 1e-3, key
+    assert samples_seen(state) == 16
+    stages.run_stage("run", TINY.ended_at(20), state, hours=1)
+    assert samples_seen(state) == 20
+    with pytest.raises(FileExistsError, match="already holds a run"):
+        adopt(TINY, state, model)
+
+
+def test_a_folder_that_holds_no_export_is_not_gone_on_from(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="holds no model"):
+        adopt(TINY, tmp_path / "state", tmp_path)
+
+
+def test_a_plan_ended_earlier_keeps_what_comes_before() -> None:
+    plan = replace(TINY, growth=((10, 100), (20, 400), (30, 900)))
+    assert plan.ended_at(250).growth == ((10, 100), (20, 250))
+    assert plan.ended_at(50).growth == ((10, 50),)
+    assert plan.ended_at(2000).growth == ((10, 100), (20, 400), (30, 900), (30, 2000))
 
 
 def test_judgement_draws_every_value_equally_often_and_counts(finished: Path) -> None:
@@ -260,7 +289,6 @@ def test_judgement_draws_every_value_equally_often_and_counts(finished: Path) ->
     for name, values in ATTRIBUTES.items():
         counts = [sum(getattr(scene, name) == value for scene in scenes) for value in values]
         assert max(counts) - min(counts) <= 1
-    train_classifier(TINY, finished, epochs=1)
     accuracy = judge(TINY, finished, count=8, side=64)
     assert all(0 <= share <= 1 for share in accuracy.values())
     assert (finished / "judgement_64.png").exists()

@@ -13,7 +13,7 @@ from .state import default_state, locked
 
 WRITING = ("run", "adopt", "tokenizer", "data", "vae", "latents", "unet")
 """Stages of which only one may be at work in a folder."""
-READING = ("classifier", "samples", "judge", "export")
+READING = ("samples", "judge", "export")
 """Stages that look at a run, also while it goes on."""
 
 

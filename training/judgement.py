@@ -1,4 +1,5 @@
-"""How often the model's pictures show what their captions say, as the classifier reads them."""
+"""How often the model's pictures show what their captions say, as an independent judge reads them:
+the attribute classifier of `tokenflow evaluate`, which was trained on renders alone."""
 
 from __future__ import annotations
 
@@ -7,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tokenflow_engine.evaluation.attributes import load_reader
 from tokenflow_engine.toyworld import ATTRIBUTES, Scene, full_caption, scene_attributes
 
-from .classifier import classify, load_classifier
 from .plan import Plan
 from .samples import draw
 from .sheets import save_rows
@@ -43,7 +44,7 @@ def judge(
     images = draw(
         load_denoiser(plan, state), plan, state, prompts, side=side, guidance=guidance, seed=77
     )
-    read = classify(load_classifier(state), images)
+    read = load_reader().read(list(images))
     accuracy = {
         name: float(
             np.mean(

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 from .adoption import adopt
-from .classifier import train_classifier
 from .export import export
 from .judgement import judge
 from .latents import encode_shards, latent_path
@@ -114,8 +113,6 @@ def run_stage(
     elif stage == "adopt":
         assert model is not None
         adopt(plan, state, model)
-    elif stage == "classifier":
-        train_classifier(plan, state)
     elif stage == "judge":
         judge(plan, state, side=side, guidance=guidance)
     elif stage == "samples":
