@@ -12,6 +12,7 @@ from .errors import TokenFlowError
 
 EDITORS = ("pnp", "sdedit")
 MODES = ("smooth", "paper", "reference")
+INVERSION_SOLVERS = ("auto", "implicit", "fixed_point", "adams_bashforth", "ddim")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "float16", "bfloat16", "float64")
 
@@ -30,6 +31,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
 CHOICES: dict[str, tuple[str, ...]] = {
     "editor": EDITORS,
     "mode": MODES,
+    "inversion_solver": INVERSION_SOLVERS,
     "device": DEVICES,
     "dtype": DTYPES,
 }
@@ -50,6 +52,10 @@ class EditRequest:
     editor: base editor, "pnp" (Plug-and-Play) or "sdedit".
     mode: propagation of the keyframes' features, one of `MODES`.
     steps, inversion_steps: DDIM steps of the edit and of the inversion.
+    inversion_solver: how the inversion steps. "implicit" undoes the edit's own DDIM steps at one
+        UNet call each, "fixed_point" more exactly at three; "adams_bashforth" is of second order;
+        "ddim" is plain DDIM, as in the released code. "auto" is "ddim" in mode "reference" and
+        "implicit" elsewhere.
     guidance_scale: classifier-free guidance, 1 switches it off.
     chunk: frames per UNet call, and the stretch that one keyframe is drawn from.
     pnp_attention, pnp_features: share of the steps, [0, 1], in which the source's queries and keys
@@ -70,6 +76,7 @@ class EditRequest:
     source_prompt: str = ""
     steps: int = 50
     inversion_steps: int = 50
+    inversion_solver: str = "auto"
     guidance_scale: float = 7.5
     seed: int = 0
     chunk: int = 8
@@ -128,6 +135,13 @@ class EditRequest:
         if not any_words:
             require_known_words(self)
         return self
+
+    @property
+    def solver(self) -> str:
+        """The inversion's solver by its own name, with "auto" decided."""
+        if self.inversion_solver != "auto":
+            return self.inversion_solver
+        return "ddim" if self.mode == "reference" else "implicit"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

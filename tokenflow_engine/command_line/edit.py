@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     option("source-prompt", "what the source shows; helps the inversion", metavar="TEXT")
     option("steps", "denoising steps", metavar="N")
     option("inversion-steps", "inversion steps", metavar="N")
+    option("inversion-solver", "how the inversion steps; auto: ddim for reference, else implicit")
     option("guidance-scale", "classifier-free guidance; 1 switches it off", metavar="X")
     option("seed", "draws the keyframes", metavar="N")
     option("chunk", "frames per UNet call and per keyframe", metavar="N")

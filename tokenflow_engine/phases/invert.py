@@ -1,4 +1,4 @@
-"""Phase 1: DDIM inversion of every frame, kept on disk for every timestep."""
+"""Phase 1: inversion of every frame, kept on disk for every timestep."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import torch
 
 from ..client.edit_request import LATENT_CELL
 from ..diffusion.autoencoder import decode, encode
-from ..diffusion.inversion import invert, sample
+from ..diffusion.inversion import sample
 from ..diffusion.schedule import DenseOutput
+from ..diffusion.solvers import SOLVERS
 from ..evaluation.metrics import psnr
 from ..media.latents import LatentStore, StoredLatents
 from .cache import key_of
@@ -64,6 +65,7 @@ def inversion_key(run: EditRun) -> str:
             "model": model.fingerprint,
             "source_prompt": request.source_prompt,
             "timesteps": run.inversion_timesteps,
+            "solver": request.solver,
             "precision": [str(model.dtype), model.device.type],
             "batch": request.chunk,
         }
@@ -72,8 +74,8 @@ def inversion_key(run: EditRun) -> str:
 
 def inversion_units(run: EditRun) -> int:
     """UNet calls times frames that the phase takes when it is not cached."""
-    steps = len(run.inversion_timesteps)
-    return steps * (run.frame_count + len(reconstructed(run)))
+    steps, calls = len(run.inversion_timesteps), SOLVERS[run.request.solver].calls
+    return steps * (calls * run.frame_count + len(reconstructed(run)))
 
 
 def invert_source(run: EditRun) -> Inversion:
@@ -103,6 +105,7 @@ def _invert(run: EditRun, store: LatentStore) -> None:
         invert_batch(run, store, batch, encode(run.model, frames))
         start = batch.stop
 
+    # As the edit samples, whatever solver inverted.
     descending = run.inversion_timesteps[::-1]
     noisiest = run.tensor(store.read(_name(descending[0]), samples))
     clean = sample(partial(_predict, run), noisiest, run.model.schedule, descending)
@@ -126,6 +129,7 @@ def begin_inversion(run: EditRun, store: LatentStore) -> None:
 def invert_batch(run: EditRun, store: LatentStore, frames: slice, clean: torch.Tensor) -> None:
     """Invert some frames' clean latents (n, 4, h, w) and keep every timestep of the path."""
     store.write(CLEAN, frames, clean.cpu().numpy())
+    invert = SOLVERS[run.request.solver].invert
     predict = partial(_predict, run)
     for timestep, noisy in invert(predict, clean, run.model.schedule, run.inversion_timesteps):
         store.write(_name(timestep), frames, noisy.cpu().numpy())
