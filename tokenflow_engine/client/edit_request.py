@@ -12,7 +12,7 @@ from .errors import TokenFlowError
 
 EDITORS = ("pnp", "sdedit")
 MODES = ("smooth", "paper", "reference")
-INVERSION_SOLVERS = ("auto", "implicit", "fixed_point", "adams_bashforth", "ddim")
+INVERSION_SOLVERS = ("auto", "implicit", "adams_bashforth", "ddim")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "float16", "bfloat16", "float64")
 
@@ -52,8 +52,8 @@ class EditRequest:
     editor: base editor, "pnp" (Plug-and-Play) or "sdedit".
     mode: propagation of the keyframes' features, one of `MODES`.
     steps, inversion_steps: DDIM steps of the edit and of the inversion.
-    inversion_solver: how the inversion steps. "implicit" undoes the edit's own DDIM steps at one
-        UNet call each, "fixed_point" more exactly at three; "adams_bashforth" is of second order;
+    inversion_solver: how the inversion steps. "implicit" undoes the edit's own DDIM steps, at one
+        UNet call each and some more for the first ones; "adams_bashforth" is of second order;
         "ddim" is plain DDIM, as in the released code. "auto" is "ddim" in mode "reference" and
         "implicit" elsewhere.
     guidance_scale: classifier-free guidance, 1 switches it off.

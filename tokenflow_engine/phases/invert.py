@@ -74,8 +74,8 @@ def inversion_key(run: EditRun) -> str:
 
 def inversion_units(run: EditRun) -> int:
     """UNet calls times frames that the phase takes when it is not cached."""
-    steps, calls = len(run.inversion_timesteps), SOLVERS[run.request.solver].calls
-    return steps * (calls * run.frame_count + len(reconstructed(run)))
+    calls = SOLVERS[run.request.solver].calls(run.model.schedule, run.inversion_timesteps)
+    return sum(calls) * run.frame_count + len(calls) * len(reconstructed(run))
 
 
 def invert_source(run: EditRun) -> Inversion:
