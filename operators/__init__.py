@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import bpy
 
-from . import command_line, edit_strip, presets, running_edit
+from . import command_line, compare_takes, edit_strip, presets, running_edit, takes
 
-classes = (*edit_strip.classes, *running_edit.classes, *presets.classes)
+classes = (
+    *edit_strip.classes,
+    *running_edit.classes,
+    *takes.classes,
+    *compare_takes.classes,
+    *presets.classes,
+)
 
 
 def register() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import bpy
 
-from . import menus, preferences, presets, sidebar
+from . import menus, preferences, presets, sidebar, takes
 
-classes = (*preferences.classes, *sidebar.classes, *presets.classes)
+classes = (*preferences.classes, *sidebar.classes, *takes.classes, *presets.classes)
 
 
 def register() -> None:

@@ -50,6 +50,23 @@ def parent_channels(editor: SequenceEditor, strip: Strip) -> Any:
     return editor.channels if meta is None else meta.channels
 
 
+def new_wipe(
+    strips: Any, name: str, channel: int, span: tuple[int, int], inputs: tuple[Strip, Strip]
+) -> Strip:
+    """A wipe effect over timeline frames span[0] ... span[1] - 1; since 5.0 it takes a length."""
+    known = strips.bl_rna.functions["new_effect"].parameters
+    timing = {"length": span[1] - span[0]} if "length" in known else {"frame_end": span[1]}
+    return strips.new_effect(
+        name=name,
+        type="WIPE",
+        channel=channel,
+        frame_start=span[0],
+        input1=inputs[0],
+        input2=inputs[1],
+        **timing,
+    )
+
+
 def write_png(scene: Scene) -> None:
     """Let the scene render 8-bit RGB PNG; since 5.0 the media type comes first."""
     settings = scene.render.image_settings

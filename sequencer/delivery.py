@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import bpy
+from bpy.types import Scene, Strip
 
 from ..tokenflow_engine.client.errors import TokenFlowError
 from .result_strip import add_result_strip
 from .strip_edit import StripEdit
 from .strip_identity import locate
+from .takes import show_only, takes_of
 
 
 def place_result(edit: StripEdit) -> None:
@@ -37,8 +39,16 @@ def place_result(edit: StripEdit) -> None:
     except TokenFlowError as error:
         error.remedy += f" The edited frames are in {result.output}."
         raise
+    _show_alone(scene, strip)
     edit.result_name, edit.channel = strip.name, strip.channel
     _push_undo_step()
+
+
+def _show_alone(scene: Scene, strip: Strip) -> None:
+    """Of several takes the newest shows, as if it had been switched to."""
+    takes = takes_of(scene, strip)
+    if takes is not None:
+        show_only(takes, takes.find(strip.tokenflow.uid))
 
 
 DELIVERIES: dict[str, Callable[[StripEdit], None]] = {"edit": place_result}
@@ -46,12 +56,16 @@ DELIVERIES: dict[str, Callable[[StripEdit], None]] = {"edit": place_result}
 raise a TokenFlowError, after which the edit stands as not placed."""
 
 
+_HANDS = ("TRANSFORM_OT_", "SEQUENCER_OT_", "TOKENFLOW_OT_compare_takes")
+"""Operators that hold on to strips while they run."""
+
+
 def sequencer_is_occupied() -> bool:
     """Whether a render or the user's hand holds on to the strips just now."""
     if bpy.app.is_job_running("RENDER"):
         return True
     return any(
-        operator.bl_idname.startswith(("TRANSFORM_OT_", "SEQUENCER_OT_"))
+        operator.bl_idname.startswith(_HANDS)
         for window in bpy.context.window_manager.windows
         for operator in window.modal_operators
     )

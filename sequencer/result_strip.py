@@ -74,7 +74,7 @@ def add_result_strip(
     # Not the left handle: the source may have been trimmed since, and its content moved.
     first = round(content_start(source) + frames.content_offset) + skipped
     channel = free_channel(editor, source, first, first + len(pictures))
-    with _prefetch_silenced(editor):
+    with prefetch_silenced(editor):
         strip = parent_strips(editor, source).new_image(
             name=f"{source.name} TokenFlow",
             filepath=_as_saved(pictures[0]),
@@ -126,7 +126,7 @@ def _as_saved(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _prefetch_silenced(editor: SequenceEditor) -> Iterator[None]:
+def prefetch_silenced(editor: SequenceEditor) -> Iterator[None]:
     """Blender may crash when strips change under a running prefetch."""
     wanted = editor.use_prefetch
     editor.use_prefetch = False

@@ -270,6 +270,12 @@ def keep_request(settings: EditFields, request: EditRequest) -> None:
         settings.size = request.size
 
 
+def copy_fields(source: EditFields, target: EditFields) -> None:
+    """Write all that scene and strips have in common from one into the other."""
+    for name in EditFields.__annotations__:
+        setattr(target, name, getattr(source, name))
+
+
 def with_paths(template: EditRequest, source: Path, output: Path) -> EditRequest:
     """The complete request, its values checked.
 

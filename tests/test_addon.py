@@ -23,7 +23,7 @@ INSIDE = ROOT / "tests" / "blender"
 VERSIONS = ("4.5", "5.0", "5.2")
 CHECKS = (
     *("registration", "wording", "pixels", "placement", "bad_input", "command", "presets"),
-    "freedom",
+    *("freedom", "takes"),
     "real_edit",
 )
 SECONDS_FOR_ONE_FILE = 600
