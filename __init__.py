@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-ROOMS = ("sequencer", "operators", "panels")
+ROOMS = ("installation", "sequencer", "operators", "panels")
 """Packages in the order they are registered; each imports only from those before it."""
 
 

@@ -94,7 +94,8 @@ def check_addon_types(interpreter: Path) -> int:
     Blender ships no types: whatever comes out of bpy is Any, and its properties stand where
     annotations do.
     """
-    rooms = [f"tokenflow_edit.{room}" for room in ("operators", "panels", "sequencer")]
+    names = ("installation", "operators", "panels", "sequencer")
+    rooms = [f"tokenflow_edit.{room}" for room in names]
     options = ["--ignore-missing-imports", "--disallow-untyped-defs", "--check-untyped-defs"]
     options += ["--follow-imports", "silent", "--disable-error-code", "valid-type"]
     say(f"== mypy {' '.join(rooms)}")

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import bpy
 
-from . import command_line, compare_takes, edit_strip, presets, running_edit, takes
+from . import (
+    command_line,
+    compare_takes,
+    edit_strip,
+    engine_installation,
+    presets,
+    running_edit,
+    takes,
+)
 
 classes = (
     *edit_strip.classes,
@@ -12,6 +20,7 @@ classes = (
     *takes.classes,
     *compare_takes.classes,
     *presets.classes,
+    *engine_installation.classes,
 )
 
 

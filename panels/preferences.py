@@ -1,18 +1,35 @@
 """Edit > Preferences > Add-ons > TokenFlow Edit."""
 
-from bpy.props import StringProperty
+from bpy.props import EnumProperty, StringProperty
 from bpy.types import AddonPreferences, Context
 
-from ..sequencer.engine_command import ADDON
+from ..installation.own_folders import ADDON
+from .engine_page import draw_engine
 
 
 class TokenFlowPreferences(AddonPreferences):
     bl_idname = ADDON
 
+    engine_build: EnumProperty(
+        name="Build",
+        description="Which build of the engine is installed",
+        items=(
+            ("auto", "Automatic", "The build for what is found in this machine"),
+            ("cpu", "CPU", "The smallest; for machines without a GPU that it could use"),
+            ("cuda", "NVIDIA GPU", "With CUDA; needs NVIDIA's driver"),
+            ("metal", "Apple GPU", "With Metal; for Apple processors"),
+        ),
+        default="auto",
+    )
+    package_index: StringProperty(
+        name="Package Index",
+        description="Address of a further index of Python packages, for a certain build of "
+        "PyTorch: its page Get Started shows it after --index-url; empty for pip's own settings",
+    )
     engine_python: StringProperty(
         name="Engine Python",
-        description="Python of the environment that holds the engine's packages; "
-        "empty to use the one installed beside the add-on",
+        description="Python of an environment that holds the engine's packages; "
+        "empty to use the engine that is installed here",
         subtype="FILE_PATH",
     )
     frames_folder: StringProperty(
@@ -23,10 +40,10 @@ class TokenFlowPreferences(AddonPreferences):
     )
 
     def draw(self, context: Context) -> None:
+        draw_engine(self.layout, context, self)
         column = self.layout.column()
         column.use_property_split = True
-        column.prop(self, "engine_python")
-        column.prop(self, "frames_folder")
+        column.prop(self, "frames_folder", placeholder="Beside the .blend")
 
 
 classes = (TokenFlowPreferences,)

@@ -1,6 +1,7 @@
-"""The virtual environments of a checkout: finding a Python, installing what a lock file pins.
+"""Virtual environments: finding a Python, installing what a lock file pins.
 
-Standard library only, and nothing newer than Python 3.9, since any Python may start `run.py`.
+Used by a checkout's `run.py` and, out of the installed add-on, by `install_engine.py`. Standard
+library only, and nothing newer than Python 3.9, since any Python may start them.
 """
 
 from __future__ import annotations
@@ -16,17 +17,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 LOCKS = Path(__file__).resolve().parent
 ENVIRONMENTS = Path(os.environ.get("TOKENFLOW_ENVS") or LOCKS.parent / ".envs").resolve()
 WINDOWS = sys.platform == "win32"
 STAMP = "tokenflow-locks.json"
+WHEELS = "wheels"
+"""Folder beside the add-on's engines for files that are being fetched."""
 
 
 class Refusal(Exception):
-    """Why a command cannot run, in a sentence or two for the user."""
+    """Why a command cannot run, in a sentence or two for the user; details: for a report."""
+
+    def __init__(self, sentence: str, details: str = "") -> None:
+        super().__init__(f"{details}\n{sentence}" if details else sentence)
+        self.sentence = sentence
+        self.details = details
 
 
 @dataclass(frozen=True)
@@ -38,10 +46,11 @@ class Environment:
     layers: tuple[str, ...]
     megabytes: int
     constraints: tuple[str, ...] = ()
+    root: Path = ENVIRONMENTS
 
     @property
     def folder(self) -> Path:
-        return ENVIRONMENTS / self.name
+        return self.root / self.name
 
     @property
     def interpreter(self) -> Path:
@@ -50,6 +59,8 @@ class Environment:
 
 ENGINE = Environment("engine", "3.11", ("engine",), 1600, ("engine-cuda",))
 TESTED_ENGINE = Environment("engine", "3.11", ("engine", "test"), 1900, ("engine-cuda",))
+ENGINE_PYTHONS = ("3.11", "3.13", "3.12")
+"""The version that the engine's lock was resolved for, then those that it suits as well."""
 BLENDER_MODULES = {
     "4.5": Environment("bpy-4.5", "3.11", ("bpy-4.5",), 950),
     "5.0": Environment("bpy-5.0", "3.11", ("bpy-5.0",), 970),
@@ -92,14 +103,17 @@ def python_candidates(version: str) -> Iterator[list[str]]:
             yield [path]
 
 
-def find_python(version: str) -> list[str] | None:
-    """A command that starts a Python of this version which can make environments."""
+def find_python(version: str, avoid: tuple[str, ...] = ()) -> list[str] | None:
+    """A command that starts a Python of this version which can make environments.
+
+    avoid: programs that are passed over.
+    """
     check = (
         "import sys, venv, importlib.util as u;"
         "print('%d.%d' % sys.version_info[:2]);"
         "print(u.find_spec('ensurepip') is not None or u.find_spec('pip') is not None)"
     )
-    seen = []
+    seen = [[program] for program in avoid]
     for command in python_candidates(version):
         if command in seen:
             continue
@@ -136,6 +150,15 @@ def lock_hashes(environment: Environment) -> dict[str, str]:
     return hashes
 
 
+def installed_engine(folder: Path) -> Environment:
+    """The engine's environment in a folder of the installed add-on, named after its lock.
+
+    An engine for another lock lies beside it, and works on until this one is complete.
+    """
+    digest = lock_hashes(ENGINE)["engine"]
+    return replace(ENGINE, name=f"engine-{digest[:8]}", root=folder)
+
+
 def installed_hashes(environment: Environment) -> dict[str, str]:
     """What the stamp says; empty for an environment that was never finished."""
     if not environment.interpreter.exists():
@@ -154,8 +177,8 @@ def is_ready(environment: Environment) -> bool:
 @contextlib.contextmanager
 def only_one(environment: Environment) -> Iterator[None]:
     """Hold this environment's lock, so that two commands never build it at once."""
-    ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
-    with (ENVIRONMENTS / f"{environment.name}.building").open("a+") as file:
+    environment.root.mkdir(parents=True, exist_ok=True)
+    with (environment.root / f"{environment.name}.building").open("a+") as file:
         waiting = False
         while not try_lock(file.fileno()):
             if not waiting:
@@ -194,27 +217,36 @@ def ensure(environment: Environment) -> Path:
             if layer not in there:
                 install(environment, layer)
                 there[layer] = wanted[layer]
-                partial = environment.folder / f"{STAMP}.partial"
-                partial.write_text(json.dumps(there, indent=1), encoding="utf-8")
-                partial.replace(environment.folder / STAMP)
+                stamp(environment, there)
     return environment.interpreter
 
 
-def create(environment: Environment) -> None:
-    """Make the empty environment, in place of an older or half-made one."""
-    python = find_python(environment.python)
+def stamp(environment: Environment, hashes: dict[str, str]) -> None:
+    """Write down, in one step, which layers are complete."""
+    partial = environment.folder / f"{STAMP}.partial"
+    partial.write_text(json.dumps(hashes, indent=1), encoding="utf-8")
+    partial.replace(environment.folder / STAMP)
+
+
+def create(environment: Environment, python: list[str] | None = None) -> None:
+    """Make the empty environment, in place of an older or half-made one.
+
+    python: the command that starts its Python; looked for if None.
+    """
+    python = python or find_python(environment.python)
     if python is None:
         raise Refusal(
             f"This needs Python {environment.python}, and none was found. Install it (python.org, "
             f"your system's packages, pyenv or uv), or set "
             f"TOKENFLOW_PYTHON_{environment.python.replace('.', '_')} to one, then try again."
         )
-    free = shutil.disk_usage(ENVIRONMENTS).free // 10**6
+    free = shutil.disk_usage(environment.root).free // 10**6
     if free < environment.megabytes:
+        elsewhere = ", or set TOKENFLOW_ENVS to a folder on another disk"
         raise Refusal(
             f"The environment {environment.name} needs about {environment.megabytes} MB in "
-            f'"{ENVIRONMENTS}"; {free} MB are free. Free some space, or set TOKENFLOW_ENVS to a '
-            "folder on another disk."
+            f'"{environment.root}"; {free} MB are free. Free some space'
+            f"{elsewhere if environment.root == ENVIRONMENTS else ''}."
         )
     say(f"Making the environment {environment.name} (about {environment.megabytes} MB) ...")
     (environment.folder / STAMP).unlink(missing_ok=True)
@@ -225,35 +257,58 @@ def create(environment: Environment) -> None:
     ).returncode
     # Debian splits ensurepip off; the interpreter's own pip then installs from outside.
     options = [] if has_own_pip else ["--without-pip"]
-    log = ENVIRONMENTS / f"{environment.name}.log"
-    follow([*python, "-m", "venv", *options, str(environment.folder)], environment, log, "w")
+    command = [*python, "-m", "venv", *options, str(environment.folder)]
+    follow(command, environment, log_of(environment), "w")
     (environment.folder / "made-by.json").write_text(json.dumps(python), encoding="utf-8")
 
 
-def install(environment: Environment, layer: str) -> None:
-    """Install one layer's pinned packages."""
+def install(environment: Environment, layer: str, options: tuple[str, ...] = ()) -> None:
+    """Install one layer's pinned packages. options: further ones for pip."""
     lock = LOCKS / f"{layer}.lock"
     count = lock.read_text(encoding="utf-8").count("==")
     say(f"  installing {count} packages of requirements/{lock.name}")
+    command = [*pip_install(environment), "--quiet", "--requirement", str(lock)]
+    command += [*constraint_options(environment), *options]
+    follow(command, environment, log_of(environment), "a")
+
+
+def pip_install(environment: Environment) -> list[str]:
+    """The start of a command that installs into the environment."""
     pip = [str(environment.interpreter), "-m", "pip"]
     if not any(environment.folder.glob("lib*/**/site-packages/pip")):
         made_by = json.loads((environment.folder / "made-by.json").read_text(encoding="utf-8"))
         pip = [*made_by, "-m", "pip", "--python", str(environment.interpreter)]
-    command = [*pip, "install", "--quiet", "--no-input", "--disable-pip-version-check"]
-    command += ["--requirement", str(lock)]
-    # The earlier layers' pins hold for the later ones as well.
-    for name in (*environment.layers, *environment.constraints):
-        command += ["--constraint", str(LOCKS / f"{name}.lock")]
-    follow(command, environment, ENVIRONMENTS / f"{environment.name}.log", "a")
+    return [*pip, "install", "--no-input", "--disable-pip-version-check"]
+
+
+def renew_pip(environment: Environment) -> None:
+    """Give the environment a pip that, asked what it would install, fetches none of it (23.3)."""
+    found = sorted(environment.folder.glob("lib*/**/site-packages/pip-*.dist-info"))
+    version = found[-1].name.split("-")[1].split(".") if found else ["0", "0"]
+    if (int(version[0]), int(version[1])) < (23, 3):
+        # An older one does the same, only twice.
+        with contextlib.suppress(Refusal):
+            command = [*pip_install(environment), "--quiet", "--upgrade", "pip>=23.3"]
+            follow(command, environment, log_of(environment), "a")
+
+
+def constraint_options(environment: Environment) -> list[str]:
+    """Every layer's pins hold for all layers."""
+    names = (*environment.layers, *environment.constraints)
+    return [part for name in names for part in ("--constraint", str(LOCKS / f"{name}.lock"))]
+
+
+def log_of(environment: Environment) -> Path:
+    """Where the output of venv and pip goes."""
+    return environment.root / f"{environment.name}.log"
 
 
 def follow(command: list[str], environment: Environment, log: Path, mode: str) -> None:
     """Run a building step, its output in `log`; say every 15 seconds that it is alive."""
-    variables = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     start = time.monotonic()
     with log.open(mode, encoding="utf-8") as file:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=variables
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=variables()
         )
         try:
             while True:
@@ -270,9 +325,15 @@ def follow(command: list[str], environment: Environment, log: Path, mode: str) -
     if status:
         tail = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-12:]
         raise Refusal(
-            "\n".join(tail) + f"\nThe environment {environment.name} could not be made. "
-            f'Check the network and the disk, then try again; "{log}" has all of the output.'
+            f"The environment {environment.name} could not be made. Check the network and the "
+            f'disk, then try again; "{log}" has all of the output.',
+            "\n".join(tail),
         )
+
+
+def variables() -> dict[str, str]:
+    """This process's environment without what would steer another Python."""
+    return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
 
 
 def megabytes(folder: Path) -> int:

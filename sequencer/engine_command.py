@@ -1,4 +1,4 @@
-"""Which engine the add-on starts, and where the add-on keeps what is its own."""
+"""Which engine the add-on starts."""
 
 from __future__ import annotations
 
@@ -7,27 +7,11 @@ import sys
 from pathlib import Path
 
 import bpy
-from bpy.types import AddonPreferences
 
+from ..installation.engine_state import look
+from ..installation.own_folders import PACKAGE_ROOT, engines_folder, preferences
 from ..tokenflow_engine.client.errors import TokenFlowError
 from ..tokenflow_engine.client.launcher import EngineCommand
-
-ADDON = __package__.rpartition(".")[0]
-"""Name under which Blender knows the add-on."""
-
-PACKAGE_ROOT = Path(__file__).resolve().parents[1]
-"""The real folder of the add-on, also where Blender sees it through a link."""
-
-
-def preferences() -> AddonPreferences | None:
-    """The add-on's preferences; None if it was enabled for one run only (`--addons`)."""
-    addon = bpy.context.preferences.addons.get(ADDON)
-    return None if addon is None else addon.preferences
-
-
-def own_folder(name: str) -> Path:
-    """A folder that belongs to the add-on, made if missing."""
-    return Path(bpy.utils.extension_path_user(ADDON, path=name, create=True))
 
 
 def engine_command() -> EngineCommand:
@@ -56,14 +40,15 @@ def engine_command() -> EngineCommand:
         if python:
             return EngineCommand(Path(python), PACKAGE_ROOT)
     inside = Path("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    environments = [PACKAGE_ROOT / ".envs" / "engine", own_folder("") / "engine"]
-    for environment in environments:
-        if (environment / inside).is_file():
-            return EngineCommand(environment / inside, PACKAGE_ROOT)
+    of_checkout = PACKAGE_ROOT / ".envs" / "engine" / inside
+    if of_checkout.is_file():
+        return EngineCommand(of_checkout, PACKAGE_ROOT)
+    installed = look(engines_folder())
+    if installed.python is not None:
+        return EngineCommand(installed.python, PACKAGE_ROOT)
     raise TokenFlowError(
         "engine_missing",
-        "The engine that computes the edit is not installed.",
-        "Run `python3 run.py setup` in the checkout, or name the Python of its environment in the "
-        "add-on's preferences.",
-        "Looked for: " + ", ".join(str(environment / inside) for environment in environments),
+        f"The engine that computes the edit is {installed.state.value}.",
+        "Install it in the add-on's preferences.",
+        f"Looked for {of_checkout} and in {engines_folder()}",
     )

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import bpy
 
+from ..installation.own_folders import log_folder
 from ..tokenflow_engine.client.edit_request import EditRequest
 from ..tokenflow_engine.client.jobs import Job
 from ..tokenflow_engine.client.launcher import EngineCommand
 from ..tokenflow_engine.client.session import EngineSession, EngineState
-from .engine_command import own_folder
 
 
 class EngineConnection:
@@ -36,7 +36,7 @@ class EngineConnection:
         if self._session is not None:
             self._session.close()
         runtime = Path(bpy.app.tempdir) / "tokenflow_engine"
-        self._session = EngineSession(command, runtime, own_folder("logs") / "engine.log")
+        self._session = EngineSession(command, runtime, log_folder() / "engine.log")
         self._command = command
 
     def submit(self, request: EditRequest) -> Job:

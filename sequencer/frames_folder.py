@@ -8,7 +8,7 @@ from pathlib import Path
 import bpy
 from bpy.types import Scene
 
-from .engine_command import own_folder, preferences
+from ..installation.own_folders import own_folder, preferences
 
 
 def new_frames_folder(scene: Scene, strip_name: str, taken: Container[Path]) -> Path:

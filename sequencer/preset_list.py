@@ -10,8 +10,8 @@ from bl_operators.presets import AddPresetBase
 from bpy.props import BoolProperty, CollectionProperty, IntProperty, PointerProperty, StringProperty
 from bpy.types import Context, PropertyGroup, WindowManager
 
+from ..installation.own_folders import ADDON, PACKAGE_ROOT
 from .compatibility import sequencer_scene
-from .engine_command import ADDON, PACKAGE_ROOT
 from .preset_file import PRESET_FIELDS, Preset
 from .preset_library import PresetLibrary, StoredPreset
 from .queue_timer import redraw_sidebars

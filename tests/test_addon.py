@@ -24,6 +24,7 @@ VERSIONS = ("4.5", "5.0", "5.2")
 CHECKS = (
     *("registration", "wording", "pixels", "placement", "bad_input", "command", "presets"),
     *("freedom", "takes"),
+    "engine_page",
     "real_edit",
 )
 SECONDS_FOR_ONE_FILE = 600

@@ -13,7 +13,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ENGINE = "tokenflow_engine"
 
-BLENDER_SIDE = ("sequencer", "operators", "panels")
+BLENDER_SIDE = ("installation", "sequencer", "operators", "panels")
+SHARED = ("requirements", "environments")
+"""The one module of the checkout's tools that the add-on imports, standard library only."""
 ENGINE_SIDE = (
     "client",
     "media",
@@ -98,6 +100,8 @@ def test_the_blender_side_needs_blender_the_standard_library_and_the_client(path
     for module in imports(path):
         if module[0] == ENGINE:
             assert module[1:2] in {("client",), ("__version__",)}, module
+        elif module[:2] == SHARED:
+            assert room == "installation", f"{room} imports {module}"
         elif module[0] in BLENDER_SIDE:
             assert module[0] in below, f"{room} imports {module}, which comes after it"
         else:
@@ -111,6 +115,12 @@ def test_the_client_needs_the_standard_library_only(path: Path) -> None:
             assert module[1] in {"client", "__version__"}, module
         else:
             assert is_known(module, set()), f"{module} is not in the standard library"
+
+
+@pytest.mark.parametrize("path", sources(ROOT / "requirements"), ids=name_of)
+def test_the_installer_needs_the_standard_library_and_pip(path: Path) -> None:
+    for module in imports(path):
+        assert is_known(module, {"environments", "wheels", "pip"}), module
 
 
 @pytest.mark.parametrize("path", sources(ROOT / ENGINE), ids=name_of)

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tokenflow_engine.client.errors import TokenFlowError
+from tokenflow_engine.client.spoken import spoken_bytes
 from tokenflow_engine.media.fit import fit_frame, fit_size
 from tokenflow_engine.media.frames import probe, read_frames
 from tokenflow_engine.media.latents import LatentStore, open_sealed
 from tokenflow_engine.media.pictures import contact_sheet, evenly_spaced, write_movie, write_png
-from tokenflow_engine.media.staging import require_free_space, spoken_bytes, staged_folder
+from tokenflow_engine.media.staging import require_free_space, staged_folder
 
 Frame = NDArray[np.uint8]
 Ffmpeg = Callable[..., None]

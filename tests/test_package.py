@@ -20,7 +20,15 @@ VERSIONS = ("4.5", "5.0", "5.2")
 VERSION_WITH_EDIT = "5.0"
 TOP_LEVEL = {
     *("LICENSE", "__init__.py", "blender_manifest.toml"),
-    *("operators", "panels", "presets", "requirements", "sequencer", "tokenflow_engine"),
+    *(
+        "installation",
+        "operators",
+        "panels",
+        "presets",
+        "requirements",
+        "sequencer",
+        "tokenflow_engine",
+    ),
 }
 
 

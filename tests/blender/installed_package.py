@@ -89,7 +89,7 @@ def check_panels(folder: Path) -> None:
     assert "Oil Painting" in bpy.context.window_manager.tokenflow_presets.rows
     preferences = bpy.context.preferences.addons[EXTENSION].preferences
     assert preferences.engine_python == ""
-    assert folder.resolve() == room("sequencer.engine_command").PACKAGE_ROOT
+    assert folder.resolve() == room("installation.own_folders").PACKAGE_ROOT
 
 
 def check_edit(work: Path) -> None:

@@ -82,9 +82,12 @@ def open_tab(area: Area, name: str) -> Script:
     raise AssertionError(f"there is no tab {name}")
 
 
-def find(area: Area, wanted: str) -> Generator[float, None, tuple[int, int]]:
-    """Where the operator ("tokenflow.edit_strip") or property ("prompt") is in the sidebar."""
-    sidebar = region(area, "UI")
+def find(area: Area, wanted: str, kind: str = "UI") -> Generator[float, None, tuple[int, int]]:
+    """Where the operator ("tokenflow.edit_strip") or property ("prompt") is in the sidebar.
+
+    kind: another region of the area to look in.
+    """
+    sidebar = region(area, kind)
     x = sidebar.x + sidebar.width // 2
     seen = []
     for y in range(sidebar.y + sidebar.height - 4, sidebar.y, -5):
@@ -98,7 +101,7 @@ def find(area: Area, wanted: str) -> Generator[float, None, tuple[int, int]]:
             move(x, y - 4)
             yield 0.03
             return x, y - 4
-    raise AssertionError(f"{wanted} is not in the sidebar; there is: {seen}")
+    raise AssertionError(f"{wanted} is not in the region {kind}; there is: {seen}")
 
 
 def _under_mouse(area: Area, place: Region) -> str:
@@ -113,8 +116,8 @@ def _under_mouse(area: Area, place: Region) -> str:
         return bpy.context.window_manager.clipboard
 
 
-def click(area: Area, wanted: str) -> Script:
-    x, y = yield from find(area, wanted)
+def click(area: Area, wanted: str, kind: str = "UI") -> Script:
+    x, y = yield from find(area, wanted, kind)
     press("LEFTMOUSE", x, y)
     yield 0.3
 

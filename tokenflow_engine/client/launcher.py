@@ -44,17 +44,21 @@ class EngineCommand:
         ]
 
     def environment(self) -> dict[str, str]:
-        """This process's environment without what steers its own Python (Blender sets some)."""
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.upper().startswith("PYTHON") and name != "__PYVENV_LAUNCHER__"
-        }
-        return kept | {
-            "PYTHONPATH": str(self.package_root.absolute()),
-            "PYTHONUTF8": "1",
-            "PYTHONUNBUFFERED": "1",
-        }
+        return python_environment(self.package_root)
+
+
+def python_environment(package_root: Path | None = None) -> dict[str, str]:
+    """This process's environment without what steers its own Python (Blender sets some).
+
+    package_root: folder to import from, beside what the Python started has itself.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.upper().startswith("PYTHON") and name != "__PYVENV_LAUNCHER__"
+    }
+    path = {} if package_root is None else {"PYTHONPATH": str(package_root.absolute())}
+    return kept | path | {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
 
 
 class EngineProcess:
@@ -140,7 +144,7 @@ def launch(command: EngineCommand, runtime: Path, log: Path) -> EngineProcess:
             env=command.environment(),
             # A key pressed in Blender's terminal must not reach the engine.
             start_new_session=True,
-            creationflags=_creation_flags(),
+            creationflags=creation_flags(),
         )
     except (OSError, ValueError) as error:
         reader.close()
@@ -150,7 +154,8 @@ def launch(command: EngineCommand, runtime: Path, log: Path) -> EngineProcess:
     return EngineProcess(process, reader)
 
 
-def _creation_flags() -> int:
+def creation_flags() -> int:
+    """For a child that has no window of its own and gets no key pressed in this one's."""
     if sys.platform == "win32":
         return subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
     return 0

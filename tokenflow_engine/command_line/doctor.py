@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 
 from ..client.errors import TokenFlowError
+from ..client.spoken import spoken_bytes
 from ..media import ffmpeg
-from ..media.staging import spoken_bytes
 
 PACKAGE = Path(__file__).resolve().parents[1]
 LOCK = PACKAGE.parent / "requirements" / "engine.lock"

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from ..client.errors import TokenFlowError
+from ..client.spoken import spoken_bytes
 
 OURS = re.compile(r"\d{5,}\.png|edit\.json")
 """Names an edit writes into its folder."""
@@ -90,19 +91,6 @@ def require_free_space(folder: Path, needed: int) -> None:
             f"{spoken_bytes(free)} are free.",
             "Free some space, choose another folder, or edit fewer frames.",
         )
-
-
-def spoken_bytes(count: int) -> str:
-    """A number of bytes as people say it: "3 GB", "1.2 GB", "640 MB"."""
-    if count < 1000:
-        return f"{count} bytes"
-    amount, unit = next(
-        (count / size, unit)
-        for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("KB", 10**3))
-        if count >= 0.9995 * size
-    )
-    digits = 1 if amount < 9.95 else 0
-    return f"{amount:.{digits}f}".removesuffix(".0") + f" {unit}"
 
 
 def _free(folder: Path) -> int:
