@@ -8,7 +8,7 @@ from ..operators.edit_strip import TOKENFLOW_OT_edit_strip
 from ..sequencer.compatibility import sequencer_scene
 from ..sequencer.queue_timer import edit_queue
 from ..sequencer.settings import TokenFlowSettings, is_custom
-from ..sequencer.source_strip import active_strip, obstacle
+from ..sequencer.source_strip import obstacle, strips_to_edit
 from .edit_boxes import draw_edit, draw_refusal
 
 
@@ -39,13 +39,15 @@ class TOKENFLOW_PT_edit(Panel):
 
 
 def _draw_strip_name(layout: UILayout, context: Context) -> None:
-    strip = active_strip(context)
-    if strip is None:
+    strips = strips_to_edit(context)
+    if not strips:
         layout.label(text="No strip selected", icon="INFO")
-    elif obstacle(strip) is not None:
-        layout.label(text=strip.name, icon="ERROR")
-    else:
-        layout.label(text=strip.name, icon="SEQUENCE")
+        return
+    refused = sum(obstacle(strip) is not None for strip in strips)
+    name = strips[0].name if len(strips) == 1 else f"{len(strips)} strips, an edit for each"
+    if refused and len(strips) > 1:
+        name += f"; {refused} cannot be edited"
+    layout.label(text=name, icon="ERROR" if refused else "SEQUENCE")
 
 
 def _draw_prompts(layout: UILayout, settings: TokenFlowSettings) -> None:

@@ -67,14 +67,14 @@ def new_wipe(
     )
 
 
-def write_png(scene: Scene) -> None:
-    """Let the scene render 8-bit RGB PNG; since 5.0 the media type comes first."""
+def write_png(scene: Scene, depth: int) -> None:
+    """Let the scene render PNG with alpha, 8 or 16 bits; since 5.0 the media type comes first."""
     settings = scene.render.image_settings
     if hasattr(settings, "media_type"):
         settings.media_type = "IMAGE"
     settings.file_format = "PNG"
-    settings.color_mode = "RGB"
-    settings.color_depth = "8"
+    settings.color_mode = "RGBA"
+    settings.color_depth = str(depth)
     settings.compression = 15
     settings.color_management = "FOLLOW_SCENE"
 

@@ -2,7 +2,9 @@
 
 Imported by the add-on, and run as a program of its own by a second Blender:
 
-    blender -b --factory-startup --python frame_renderer.py -- JOB.blend SCENE FIRST END FOLDER
+    blender -b --factory-startup --python frame_renderer.py -- JOB.blend SCENE META FIRST END FOLDER
+
+META names the meta strip whose inside is shown; empty for the whole scene.
 """
 
 from __future__ import annotations
@@ -50,17 +52,22 @@ def render_stills(scene: Scene, first: int, end: int, folder: Path) -> Generator
 def _image_files(scene: Scene) -> list[str]:
     return [
         str(Path(bpy.path.abspath(strip.directory)) / element.filename)
-        for strip in scene.sequence_editor.strips
+        for strip in scene.sequence_editor.strips_all
         if strip.type == "IMAGE" and not strip.mute
         for element in strip.elements
     ]
 
 
 def main(arguments: list[str]) -> None:
-    job, scene_name, first, end, folder = arguments
+    job, scene_name, meta, first, end, folder = arguments
     with bpy.data.libraries.load(job, link=False) as (_available, wanted):
         wanted.scenes = [scene_name]
-    for _count in render_stills(wanted.scenes[0], int(first), int(end), Path(folder)):
+    (scene,) = wanted.scenes
+    if meta:
+        # Which meta strip is open is not kept in a file.
+        editor = scene.sequence_editor
+        editor.display_stack(editor.strips_all[meta])
+    for _count in render_stills(scene, int(first), int(end), Path(folder)):
         pass
 
 

@@ -22,8 +22,9 @@ from .compatibility import (
 )
 from .framing import Placement, placement_of_result
 from .settings import keep_request
-from .strip_alone import StripFrames, canvas_size, placement_of, set_placement
+from .strip_alone import StripFrames, placement_of, set_placement
 from .strip_identity import strip_uid
+from .strip_picture import canvas_size
 
 _TOP_CHANNEL = 128
 
@@ -100,9 +101,10 @@ def _frame_like(
         framing = (placement_of(source), frames.crop, frames.picture_size)
         strip.transform.filter = source.transform.filter
         strip.use_flip_x, strip.use_flip_y = source.use_flip_x, source.use_flip_y
-        strip.blend_alpha = source.blend_alpha
     set_placement(strip, placement_of_result(*framing, result_size=size, canvas=canvas))
     strip.blend_type = source.blend_type
+    if not frames.holds_opacity:
+        strip.blend_alpha = source.blend_alpha
 
 
 def _keep(strip: Strip, source: Strip, request: EditRequest, result: EditResult) -> None:

@@ -1,4 +1,4 @@
-"""Which strip is meant, and whether it can be edited."""
+"""Which strips are meant, and whether they can be edited."""
 
 from __future__ import annotations
 
@@ -9,15 +9,10 @@ import bpy
 from bpy.types import Context, Scene, Strip
 
 from ..tokenflow_engine.client.errors import TokenFlowError
-from .compatibility import sequencer_scene
+from .compatibility import left_handle, sequencer_scene
+from .strip_inputs import inputs_of, needed_strips, shown_strips
 
-EDITABLE = {"MOVIE", "IMAGE"}
-
-_REMEDIES = {
-    "SOUND": "Select the movie or image strip that belongs to it.",
-    "SCENE": "Render the scene to a movie first, then edit that.",
-    "META": "Enter the meta strip with Tab and select a movie or image strip.",
-}
+_WITHOUT_PICTURES = {"SOUND"}
 
 
 def active_strip(context: Context) -> Strip | None:
@@ -32,6 +27,22 @@ def active_strip(context: Context) -> Strip | None:
     return selected[0] if len(selected) == 1 else None
 
 
+def strips_to_edit(context: Context) -> list[Strip]:
+    """The selected strips in the order they play, the sound beside a picture left out.
+
+    Only strips that the timeline shows count: all of them lie in the meta strip that is open.
+    """
+    scene = sequencer_scene(context)
+    editor = None if scene is None else scene.sequence_editor
+    if editor is None:
+        return []
+    stack = editor.meta_stack
+    beside = stack[-1].strips if stack else editor.strips
+    selected = [strip for strip in beside if strip.select]
+    pictures = [strip for strip in selected if strip.type not in _WITHOUT_PICTURES]
+    return sorted(pictures or selected, key=lambda strip: (left_handle(strip), strip.channel))
+
+
 def named_strip(context: Context, name: str) -> tuple[Scene, Strip]:
     """Find a strip by its name, in the Sequencer's scene first, then in the others.
 
@@ -44,10 +55,11 @@ def named_strip(context: Context, name: str) -> tuple[Scene, Strip]:
     for scene in [first, *others]:
         if scene is None or scene.sequence_editor is None:
             continue
-        strip = scene.sequence_editor.strips_all.get(name)
+        strips = scene.sequence_editor.strips_all
+        strip = strips.get(name)
         if strip is not None:
             return scene, strip
-        names += [s.name for s in scene.sequence_editor.strips_all if s.type in EDITABLE]
+        names += [s.name for s in strips if s.type not in _WITHOUT_PICTURES]
     raise TokenFlowError(
         "bad_request",
         f'There is no strip named "{name}".',
@@ -58,21 +70,48 @@ def named_strip(context: Context, name: str) -> tuple[Scene, Strip]:
 def obstacle(strip: Strip | None) -> TokenFlowError | None:
     """Why the strip cannot be edited, seen without a look at the disk; None if it can."""
     if strip is None:
-        return TokenFlowError(
-            "bad_request", "No strip is selected.", "Select a movie or image strip."
+        return _bad("No strip is selected.", "Select a strip that shows pictures.")
+    if strip.type in _WITHOUT_PICTURES:
+        return _bad(
+            f'"{strip.name}" is a sound; only strips that show pictures can be edited.',
+            "Select the movie or image strip that belongs to it.",
         )
-    if strip.type not in EDITABLE:
-        kind = strip.bl_rna.properties["type"].enum_items[strip.type].name.lower()
-        return TokenFlowError(
-            "bad_request",
-            f'"{strip.name}" is a strip of type {kind}; only movies and images can be edited.',
-            _REMEDIES.get(strip.type, "Select a movie or image strip."),
+    if strip.type == "META" and all(s.type in _WITHOUT_PICTURES for s in shown_strips(strip.strips)):
+        return _bad(
+            f'The meta strip "{strip.name}" shows no pictures.',
+            "Select another strip, or enter it with Tab and unmute a strip.",
+        )
+    return _obstacle_of_scene(strip) if strip.type == "SCENE" else None
+
+
+def _obstacle_of_scene(strip: Strip) -> TokenFlowError | None:
+    scene = strip.scene
+    if scene is None:
+        return _bad(
+            f'The scene of "{strip.name}" is gone.', "Choose one in the strip's Source panel."
+        )
+    if strip.scene_input == "SEQUENCER":
+        if scene.sequence_editor is None or not scene.sequence_editor.strips:
+            return _bad(
+                f'"{strip.name}" shows the Sequencer of the scene "{scene.name}", which is empty.',
+                "Set the strip's input to Camera, or add strips there.",
+            )
+        return None
+    if strip.scene_camera is None and scene.camera is None:
+        return _bad(
+            f'The scene "{scene.name}" of "{strip.name}" has no camera.', "Add a camera there."
+        )
+    if scene.render.engine.startswith("BLENDER_EEVEE") and not bpy.app.binary_path:
+        return _bad(
+            f'"{strip.name}" shows the scene "{scene.name}", which is rendered by EEVEE; Blender '
+            "as a Python module has no graphics card for it.",
+            "Use the Blender program, or render the scene by Cycles.",
         )
     return None
 
 
 def check(strip: Strip | None) -> Strip:
-    """Return the strip if its pictures are there and can be opened.
+    """Return the strip if its pictures, and those of all that it is made from, can be opened.
 
     Raises:
         TokenFlowError: code "bad_request" for a wrong strip, "unreadable_source" for a missing or
@@ -82,6 +121,16 @@ def check(strip: Strip | None) -> Strip:
     if found is not None:
         raise found
     assert strip is not None
+    needed = list(needed_strips(strip.id_data.sequence_editor, strip).values())
+    inputs = {each.name for some in needed for each in inputs_of(some)}
+    shown = {each.name for each in shown_strips(needed)}
+    for each in needed:
+        if each == strip or each.name in shown or each.name in inputs:
+            _check_sources(each)
+    return strip
+
+
+def _check_sources(strip: Strip) -> None:
     for path in _files(strip):
         if not path.is_file():
             raise TokenFlowError(
@@ -96,12 +145,18 @@ def check(strip: Strip | None) -> Strip:
             f'"{strip.name}" needs {next(_files(strip))}, which cannot be read as a movie.',
             "Check that it plays elsewhere, or convert it to MP4.",
         )
-    return strip
+    missing = _obstacle_of_scene(strip) if strip.type == "SCENE" else None
+    if missing is not None:
+        raise missing
 
 
 def _files(strip: Strip) -> Iterator[Path]:
     if strip.type == "MOVIE":
         yield Path(bpy.path.abspath(strip.filepath))
-        return
-    folder = Path(bpy.path.abspath(strip.directory))
-    yield from (folder / element.filename for element in strip.elements)
+    elif strip.type == "IMAGE":
+        folder = Path(bpy.path.abspath(strip.directory))
+        yield from (folder / element.filename for element in strip.elements)
+
+
+def _bad(message: str, remedy: str) -> TokenFlowError:
+    return TokenFlowError("bad_request", message, remedy)

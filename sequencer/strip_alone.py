@@ -2,8 +2,8 @@
 
 The strip is rendered from a copy of its scene, so that trim, speed, frame rate, modifiers and
 colour are Blender's own. Transform, crop, flip and opacity stay outside the pictures, and are given
-to the result strip instead, so that an edit sees the strip in its own resolution; where one of them
-is animated, the pictures are the scene's whole frame and hold them all.
+to the result strip instead, so that an edit sees the strip in its own resolution. Where that cannot
+be had, the pictures are the scene's whole frame and hold them all: see `strip_picture`.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import bpy
-from bpy.types import Scene, Strip
+from bpy.types import Scene, SequenceEditor, Strip
 
 from .compatibility import (
-    animated_paths,
     content_start,
     drop_compositor,
     left_handle,
+    parent_channels,
+    parent_strips,
     right_handle,
-    strip_paths,
     write_png,
 )
 from .framing import Crop, Placement, cropped_size, placement_on_own_canvas
+from .strip_inputs import READS_BELOW, enclosing_metas, needed_strips, strips_below
+from .strip_picture import canvas_size, is_animated, own_picture_size
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class StripFrames:
     picture_size: pixels of the strip's whole picture, (0, 0) if the scene's frame is rendered.
     crop: what is left out of that picture.
     size: pixels of each still.
+    holds_opacity: whether the pictures' alpha holds the strip's opacity, because it is animated.
     """
 
     first: int
@@ -45,6 +48,7 @@ class StripFrames:
     picture_size: tuple[int, int]
     crop: Crop
     size: tuple[int, int]
+    holds_opacity: bool = False
 
     @property
     def count(self) -> int:
@@ -57,56 +61,51 @@ class StripFrames:
 
 def frames_of(scene: Scene, strip: Strip) -> StripFrames:
     """Measure the strip; nothing is changed."""
-    size = _picture_size(strip)
-    crop = Crop(strip.crop.min_x, strip.crop.max_x, strip.crop.min_y, strip.crop.max_y)
     first = left_handle(strip)
-    whole_canvas = size == (0, 0) or _framing_is_animated(scene, strip)
+    size = own_picture_size(scene, strip)
+    crop = Crop(strip.crop.min_x, strip.crop.max_x, strip.crop.min_y, strip.crop.max_y)
+    if size is None:
+        crop = Crop()
     return StripFrames(
         first=first,
         end=right_handle(strip),
         content_offset=first - content_start(strip),
-        picture_size=(0, 0) if whole_canvas else size,
-        crop=Crop() if whole_canvas else crop,
-        size=canvas_size(scene) if whole_canvas else cropped_size(size, crop),
+        picture_size=size or (0, 0),
+        crop=crop,
+        size=canvas_size(scene) if size is None else cropped_size(size, crop),
+        holds_opacity=is_animated(scene, strip, "blend_alpha"),
     )
-
-
-def canvas_size(scene: Scene) -> tuple[int, int]:
-    """Pixels of the scene's frame at 100 %."""
-    return scene.render.resolution_x, scene.render.resolution_y
-
-
-def _picture_size(strip: Strip) -> tuple[int, int]:
-    # Only the first element's size is set by Blender; elements appended later hold noise.
-    element = strip.elements[0]
-    return element.orig_width, element.orig_height
-
-
-def _framing_is_animated(scene: Scene, strip: Strip) -> bool:
-    framing = tuple(
-        start + name
-        for start in strip_paths(strip)
-        for name in ("transform.", "crop.", "use_flip_x", "use_flip_y", "blend_alpha")
-    )
-    return any(path.startswith(framing) for path in animated_paths(scene))
 
 
 @contextlib.contextmanager
-def scene_of_strip_alone(scene: Scene, strip: Strip, frames: StripFrames) -> Iterator[Scene]:
-    """A temporary scene that renders nothing but the strip, in neutral colour."""
+def scene_of_strip_alone(
+    scene: Scene, strip: Strip, frames: StripFrames, depth: int = 8
+) -> Iterator[Scene]:
+    """A temporary scene that renders nothing but the strip, in neutral colour.
+
+    Of a strip in a meta strip it shows that meta strip's inside; `displayed_meta` says which.
+    depth: bits of each colour, 8 or 16.
+    """
     alone = scene.copy()
     try:
         _drop_everything_but_the_sequencer(alone)
-        copied = _keep_only(alone, alone.sequence_editor.strips_all[strip.name])
-        copied.blend_type = "REPLACE"
+        copied = _keep_only(alone.sequence_editor, strip.name)
+        # Replacing passes opacity over.
+        copied.blend_type = "ALPHA_OVER" if frames.holds_opacity else "REPLACE"
         if not frames.of_whole_canvas:
             _show_on_own_canvas(alone, copied, frames)
-        _render_exactly(alone)
+        _render_exactly(alone, depth)
         yield alone
     finally:
         # Where another file was opened meanwhile, the scene went with the old one.
         with contextlib.suppress(ReferenceError):
             bpy.data.scenes.remove(alone)
+
+
+def displayed_meta(scene: Scene) -> str:
+    """Name of the meta strip whose inside the scene shows, empty where it shows all."""
+    stack = scene.sequence_editor.meta_stack
+    return stack[-1].name if stack else ""
 
 
 def _drop_everything_but_the_sequencer(scene: Scene) -> None:
@@ -120,24 +119,31 @@ def _drop_everything_but_the_sequencer(scene: Scene) -> None:
     drop_compositor(scene)
 
 
-def _keep_only(scene: Scene, strip: Strip) -> Strip:
-    editor = scene.sequence_editor
-    name = strip.name
-    while (meta := editor.strips_all[name].parent_meta()) is not None:
-        meta.separate()
+def _keep_only(editor: SequenceEditor, name: str) -> Strip:
     strip = editor.strips_all[name]
-    masks = {m.input_mask_strip.name for m in strip.modifiers if m.input_mask_strip is not None}
-    for other in [s.name for s in editor.strips if s.name != name and s.name not in masks]:
-        # Removing an input takes the effects that use it along.
-        if (doomed := editor.strips.get(other)) is not None:
-            editor.strips.remove(doomed)
-    for kept in editor.strips:
-        kept.mute = kept.name != name
+    metas = enclosing_metas(strip)
+    needed = needed_strips(editor, strip)
+    spared = {*needed, *(meta.name for meta in metas)}
+    for other in [s.name for s in editor.strips_all]:
+        # Removing a strip takes along what is made from it or lies in it.
+        doomed = None if other in spared else editor.strips_all.get(other)
+        if doomed is not None:
+            parent_strips(editor, doomed).remove(doomed)
+
+    # Taken again, since what was removed moved the others in memory.
+    strip = editor.strips_all[name]
+    below = {s.name for s in strips_below(editor, strip)} if strip.type in READS_BELOW else set()
+    for beside in parent_strips(editor, strip):
+        beside.mute = beside.mute if beside.name in below else True
+    for kept in editor.strips_all:
         # Or the original would seem to be one of two duplicates.
         kept.tokenflow.uid = ""
-    for channel in editor.channels:
-        channel.mute = False
-    return editor.strips_all[name]
+    for shown in (strip, *enclosing_metas(strip)):
+        shown.mute = False
+    parent_channels(editor, strip)[strip.channel].mute = False
+    if metas:
+        editor.display_stack(strip.parent_meta())
+    return strip
 
 
 def _show_on_own_canvas(scene: Scene, strip: Strip, frames: StripFrames) -> None:
@@ -147,10 +153,9 @@ def _show_on_own_canvas(scene: Scene, strip: Strip, frames: StripFrames) -> None
     set_placement(strip, placement_on_own_canvas(frames.crop))
     strip.transform.filter = "NEAREST"
     strip.use_flip_x = strip.use_flip_y = False
-    strip.blend_alpha = 1.0
 
 
-def _render_exactly(scene: Scene) -> None:
+def _render_exactly(scene: Scene, depth: int) -> None:
     """No display transform, dither or stamp: 8-bit pictures come out as they went in."""
     render = scene.render
     render.resolution_percentage = 100
@@ -163,7 +168,7 @@ def _render_exactly(scene: Scene) -> None:
     render.use_file_extension = True
     render.use_overwrite = True
     render.use_placeholder = False
-    write_png(scene)
+    write_png(scene, depth)
     view = scene.view_settings
     view.view_transform = "Standard"
     view.look = "None"

@@ -12,7 +12,7 @@ from bpy.types import Scene, Strip
 from ..tokenflow_engine.client.errors import TokenFlowError
 from ..tokenflow_engine.client.progress import Progress
 from . import frame_renderer
-from .strip_alone import StripFrames, scene_of_strip_alone
+from .strip_alone import StripFrames, displayed_meta, scene_of_strip_alone
 
 _LOG_TAIL = 4000
 
@@ -20,11 +20,13 @@ _LOG_TAIL = 4000
 class ReadingHere:
     """Renders the strip in this Blender, one still for each `advance`."""
 
-    def __init__(self, scene: Scene, strip: Strip, frames: StripFrames, folder: Path) -> None:
+    def __init__(
+        self, scene: Scene, strip: Strip, frames: StripFrames, folder: Path, depth: int
+    ) -> None:
         self._frames = frames
         self._done = 0
         self._temporary = contextlib.ExitStack()
-        alone = self._temporary.enter_context(scene_of_strip_alone(scene, strip, frames))
+        alone = self._temporary.enter_context(scene_of_strip_alone(scene, strip, frames, depth))
         self._stills = frame_renderer.render_stills(alone, frames.first, frames.end, folder)
 
     @property
@@ -61,17 +63,19 @@ class ReadingHere:
 class ReadingElsewhere:
     """Renders the strip in a second Blender without a window; `advance` only looks at it."""
 
-    def __init__(self, scene: Scene, strip: Strip, frames: StripFrames, folder: Path) -> None:
+    def __init__(
+        self, scene: Scene, strip: Strip, frames: StripFrames, folder: Path, depth: int
+    ) -> None:
         self._frames = frames
         self._folder = folder
         self._done = 0
         self._log = folder.with_suffix(".log")
         self._process: subprocess.Popen[bytes] | None = None
         job = folder.with_suffix(".blend")
-        with scene_of_strip_alone(scene, strip, frames) as alone:
-            name = alone.name
+        with scene_of_strip_alone(scene, strip, frames, depth) as alone:
+            shown = (alone.name, displayed_meta(alone))
             bpy.data.libraries.write(str(job), {alone}, path_remap="ABSOLUTE", fake_user=True)
-        self._arguments = [job, name, frames.first, frames.end, folder]
+        self._arguments = [job, *shown, frames.first, frames.end, folder]
 
     def _launch(self) -> subprocess.Popen[bytes]:
         with self._log.open("wb") as log:
@@ -128,17 +132,20 @@ class ReadingElsewhere:
 Reading = ReadingHere | ReadingElsewhere
 
 
-def read(scene: Scene, strip: Strip, frames: StripFrames, folder: Path, *, here: bool) -> Reading:
+def read(
+    scene: Scene, strip: Strip, frames: StripFrames, folder: Path, *, here: bool, depth: int = 8
+) -> Reading:
     """Start to render the strip into `folder`, which must exist and be empty.
 
     Files with the folder's name and a suffix are written beside it.
 
     here: in this process; otherwise in a second Blender, so that this one's window stays alive.
+    depth: bits of each colour, 8 or 16.
     """
     # As a Python module, Blender has no program to start.
     if here or not bpy.app.binary_path:
-        return ReadingHere(scene, strip, frames, folder)
-    return ReadingElsewhere(scene, strip, frames, folder)
+        return ReadingHere(scene, strip, frames, folder, depth)
+    return ReadingElsewhere(scene, strip, frames, folder, depth)
 
 
 def _unreadable(details: str) -> TokenFlowError:

@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 INSIDE = ROOT / "tests" / "blender"
 VERSIONS = ("4.5", "5.0", "5.2")
 CHECKS = (
-    *("registration", "wording", "pixels", "placement", "bad_input", "command", "presets"),
-    *("freedom", "takes"),
+    *("registration", "wording", "pixels", "placement", "any_strip", "bad_input", "command"),
+    *("presets", "freedom", "takes"),
     "engine_page",
     "real_edit",
 )
@@ -38,13 +39,23 @@ def checks_of(file: str) -> list[str]:
 
 @pytest.fixture(scope="session")
 def noise(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Callable[..., None]) -> Path:
-    """Twelve frames of noise, of odd size, as images and as a movie without loss."""
+    """Twelve frames of noise, of odd size, as images and as a movie without loss.
+
+    Besides, the same with noise for alpha, and four frames of 16 bits.
+    """
     folder = tmp_path_factory.mktemp("footage")
-    (folder / "images").mkdir()
+    for name in ("images", "transparent", "deep"):
+        (folder / name).mkdir()
     rng = np.random.default_rng(0)
     for number in range(12):
         picture = rng.integers(0, 256, (47, 61, 3), dtype=np.uint8)
         Image.fromarray(picture).save(folder / "images" / f"{number:05d}.png")
+        alpha = rng.integers(0, 256, (47, 61, 1), dtype=np.uint8)
+        transparent = np.concatenate([picture, alpha], axis=2)
+        Image.fromarray(transparent).save(folder / "transparent" / f"{number:05d}.png")
+    for number in range(4):
+        deep = rng.integers(0, 65536, (47, 61, 3), dtype=np.uint16)
+        cv2.imwrite(str(folder / "deep" / f"{number:05d}.png"), deep)
     source = folder / "images" / "%05d.png"
     ffmpeg("-framerate", 24, "-i", source, "-c:v", "ffv1", "-pix_fmt", "bgr0", folder / "movie.mkv")
     return folder

@@ -8,19 +8,20 @@ from pathlib import Path
 import bpy
 import numpy as np
 from bpy.types import Strip
-from project import FOOTAGE, add_images, add_movie, new_project, pixels, room, source_pixels
+from project import (
+    FOOTAGE,
+    add_images,
+    add_movie,
+    new_project,
+    pixels,
+    read_strip,
+    room,
+    source_pixels,
+)
 
 
 def _read(strip: Strip, folder: Path) -> list[np.ndarray]:
-    scene = bpy.context.scene
-    frames = room("sequencer.strip_alone").frames_of(scene, strip)
-    folder.mkdir(exist_ok=True)
-    reading = room("sequencer.strip_frames").read(scene, strip, frames, folder, here=True)
-    while not reading.finished:
-        reading.advance()
-    files = sorted(folder.glob("*.png"))
-    assert [file.name for file in files] == [f"{n:05d}.png" for n in range(frames.count)]
-    return [pixels(file) for file in files]
+    return [pixels(file) for file in read_strip(strip, folder)]
 
 
 def _assert_same(pictures: list[np.ndarray], frames: range) -> None:

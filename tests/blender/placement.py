@@ -9,36 +9,18 @@ from pathlib import Path
 import bpy
 import numpy as np
 from bpy.types import Scene, Strip
-from project import add_images, add_movie, choose, new_project, room, shown
-
-
-def _place(strip: Strip, work: Path, size: tuple[int, int] | None = None) -> Strip:
-    """Take the strip's own frames for the engine's result: an edit that changes nothing."""
-    scene = bpy.context.scene
-    folder = work / "result"
-    folder.mkdir()
-    frames = room("sequencer.strip_alone").frames_of(scene, strip)
-    reading = room("sequencer.strip_frames").read(scene, strip, frames, folder, here=True)
-    while not reading.finished:
-        reading.advance()
-    return _add(scene, strip, frames, folder, size or frames.size)
-
-
-def _add(scene, strip, frames, folder: Path, size: tuple[int, int]) -> Strip:
-    request = room("tokenflow_engine.client.edit_request").EditRequest(
-        source=str(folder), prompt="a blue ball", output=str(folder), seed=7, guidance_scale=5.5
-    )
-    result = room("tokenflow_engine.client.progress").EditResult(
-        output=str(folder),
-        frame_count=frames.count,
-        width=size[0],
-        height=size[1],
-        fps=None,
-        seconds={"edit": 1.0},
-    )
-    pictures = [folder / f"{n:05d}.png" for n in range(frames.count)]
-    add = room("sequencer.result_strip").add_result_strip
-    return add(scene, strip, frames, pictures, request, result)
+from project import (
+    add_images,
+    add_movie,
+    assert_result_shows_the_same,
+    choose,
+    new_project,
+    place_result,
+    place_unchanged,
+    read_strip,
+    room,
+    shown,
+)
 
 
 def _span(strip: Strip) -> tuple[int, int]:
@@ -46,20 +28,9 @@ def _span(strip: Strip) -> tuple[int, int]:
     return names.left_handle(strip), names.right_handle(strip)
 
 
-def _assert_shows_the_same(source: Strip, work: Path, frame: int) -> None:
-    scene = bpy.context.scene
-    result = _place(source, work)
-    result.mute = True
-    expected = shown(scene, frame, work / "source.png")
-    result.mute, source.mute = False, True
-    got = shown(scene, frame, work / "shown.png")
-    assert expected.any()
-    assert np.abs(expected - got).max() == 0, np.abs(expected - got).max()
-
-
 def test_start_and_length_are_the_sources(work: Path) -> None:
     source = add_images(start=20)
-    result = _place(source, work)
+    result = place_unchanged(source, work)
     assert result.type == "IMAGE"
     assert _span(result) == _span(source) == (20, 32)
     assert result.channel == 2
@@ -71,7 +42,7 @@ def test_a_trimmed_source_gives_a_result_over_the_visible_frames(work: Path) -> 
         source.left_handle, source.right_handle = 23, 29
     else:
         source.frame_final_start, source.frame_final_end = 23, 29
-    assert _span(_place(source, work)) == (23, 29)
+    assert _span(place_unchanged(source, work)) == (23, 29)
 
 
 def test_the_first_free_channel_above_is_taken(work: Path) -> None:
@@ -82,7 +53,7 @@ def test_the_first_free_channel_above_is_taken(work: Path) -> None:
     add_movie(channel=5, start=5)
     assert _span(source) == (1, 13)
     # Channel 4 begins at the very frame at which the source has ended.
-    assert _place(choose(source), work).channel == 4
+    assert place_unchanged(choose(source), work).channel == 4
 
 
 def test_muted_and_locked_channels_are_left_out(work: Path) -> None:
@@ -90,13 +61,13 @@ def test_muted_and_locked_channels_are_left_out(work: Path) -> None:
     channels = bpy.context.scene.sequence_editor.channels
     channels[2].mute = True
     channels[3].lock = True
-    assert _place(source, work).channel == 4
+    assert place_unchanged(source, work).channel == 4
 
 
 def test_no_free_channel_is_said_and_nothing_is_added(work: Path) -> None:
     source = add_images(channel=128)
     try:
-        _place(source, work)
+        place_unchanged(source, work)
     except Exception as error:
         assert error.code == "bad_request"
         assert error.remedy
@@ -106,14 +77,14 @@ def test_no_free_channel_is_said_and_nothing_is_added(work: Path) -> None:
 
 
 def test_an_untouched_source_and_its_result_show_the_same_pixels(work: Path) -> None:
-    _assert_shows_the_same(add_images(), work, frame=3)
+    assert_result_shows_the_same(add_images(), work, frame=3)
 
 
 def test_a_scaled_and_moved_source_keeps_its_framing(work: Path) -> None:
     source = add_images()
     transform = source.transform
     transform.scale_x, transform.scale_y, transform.offset_x = 1.7, 0.6, 13.25
-    _assert_shows_the_same(source, work, frame=3)
+    assert_result_shows_the_same(source, work, frame=3)
 
 
 def test_a_rotated_source_with_its_own_pivot_keeps_its_framing(work: Path) -> None:
@@ -121,14 +92,14 @@ def test_a_rotated_source_with_its_own_pivot_keeps_its_framing(work: Path) -> No
     source.transform.rotation = math.radians(30)
     source.transform.origin = (0.1, 0.8)
     source.transform.offset_y = -9
-    _assert_shows_the_same(source, work, frame=3)
+    assert_result_shows_the_same(source, work, frame=3)
 
 
 def test_a_flipped_source_keeps_its_framing(work: Path) -> None:
     source = add_images()
     source.use_flip_x = True
     source.transform.offset_x = 21
-    _assert_shows_the_same(source, work, frame=3)
+    assert_result_shows_the_same(source, work, frame=3)
 
 
 def test_a_cropped_source_keeps_its_framing(work: Path) -> None:
@@ -136,13 +107,13 @@ def test_a_cropped_source_keeps_its_framing(work: Path) -> None:
     crop = source.crop
     crop.min_x, crop.max_x, crop.min_y, crop.max_y = 3, 8, 0, 5
     source.transform.offset_x = -12
-    _assert_shows_the_same(source, work, frame=3)
+    assert_result_shows_the_same(source, work, frame=3)
 
 
 def test_a_half_transparent_source_keeps_its_opacity(work: Path) -> None:
     source = add_images()
     source.blend_alpha = 0.5
-    _assert_shows_the_same(source, work, frame=3)
+    assert_result_shows_the_same(source, work, frame=3)
 
 
 def test_an_animated_source_shows_the_same_pixels(work: Path) -> None:
@@ -150,7 +121,7 @@ def test_an_animated_source_shows_the_same_pixels(work: Path) -> None:
     source.transform.keyframe_insert("offset_x", frame=1)
     source.transform.offset_x = 40
     source.transform.keyframe_insert("offset_x", frame=12)
-    _assert_shows_the_same(source, work, frame=6)
+    assert_result_shows_the_same(source, work, frame=6)
 
 
 def _white_result(scene: Scene, source: Strip, folder: Path, size: tuple[int, int]) -> Strip:
@@ -163,7 +134,7 @@ def _white_result(scene: Scene, source: Strip, folder: Path, size: tuple[int, in
         white.pixels.foreach_set(np.ones(size[0] * size[1] * 4, np.float32))
         white.save(filepath=str(folder / f"{number:05d}.png"))
         bpy.data.images.remove(white)
-    return _add(scene, source, frames, folder, size)
+    return place_result(source, frames, folder, size)
 
 
 def _lit(scene: Scene, file: Path) -> tuple[int, int, float, float]:
@@ -173,7 +144,7 @@ def _lit(scene: Scene, file: Path) -> tuple[int, int, float, float]:
     return len(columns), len(rows), columns.mean(), rows.mean()
 
 
-def test_a_result_of_another_size_fills_the_same_place(work: Path) -> None:
+def test_a_result_of_another_size_fills_the_sameplace_unchanged(work: Path) -> None:
     scene = new_project(200, 200)
     source = add_images()
     source.transform.scale_x = source.transform.scale_y = 2.0
@@ -198,11 +169,7 @@ def test_a_source_that_was_moved_and_trimmed_since_is_followed(work: Path) -> No
     source = add_images(start=10)
     scene = bpy.context.scene
     frames = room("sequencer.strip_alone").frames_of(scene, source)
-    folder = work / "result"
-    folder.mkdir()
-    reading = room("sequencer.strip_frames").read(scene, source, frames, folder, here=True)
-    while not reading.finished:
-        reading.advance()
+    read_strip(source, work / "result")
     if hasattr(source, "content_start"):
         source.content_start = 40
         source.left_handle = 44
@@ -210,7 +177,7 @@ def test_a_source_that_was_moved_and_trimmed_since_is_followed(work: Path) -> No
         source.frame_start = 40
         source.frame_final_start = 44
     source.channel = 5
-    result = _add(scene, source, frames, folder, frames.size)
+    result = place_result(source, frames, work / "result")
     assert _span(result) == (40, 52)
     assert result.channel == 6
 
@@ -219,7 +186,7 @@ def test_a_source_inside_a_meta_strip_gets_its_result_there(work: Path) -> None:
     source = add_images()
     meta = bpy.context.scene.sequence_editor.strips.new_meta("meta", 5, 1)
     source.move_to_meta(meta)
-    result = _place(source, work)
+    result = place_unchanged(source, work)
     assert result.name in meta.strips
     assert result.channel == source.channel + 1
 
@@ -227,13 +194,13 @@ def test_a_source_inside_a_meta_strip_gets_its_result_there(work: Path) -> None:
 def test_prefetching_is_on_again_afterwards(work: Path) -> None:
     editor = bpy.context.scene.sequence_editor
     editor.use_prefetch = True
-    _place(add_images(), work)
+    place_unchanged(add_images(), work)
     assert editor.use_prefetch
 
 
 def test_the_settings_are_kept_on_the_strip_and_survive_saving(work: Path) -> None:
     source = add_images()
-    result_name, source_name = _place(source, work).name, source.name
+    result_name, source_name = place_unchanged(source, work).name, source.name
     bpy.ops.wm.save_as_mainfile(filepath=str(work / "shot.blend"))
     new_project()
     bpy.ops.wm.open_mainfile(filepath=str(work / "shot.blend"))
@@ -249,7 +216,7 @@ def test_the_settings_are_kept_on_the_strip_and_survive_saving(work: Path) -> No
 
 def test_frames_beside_a_saved_project_are_named_relative_to_it(work: Path) -> None:
     bpy.ops.wm.save_as_mainfile(filepath=str(work / "shot.blend"))
-    result = _place(add_images(), work)
+    result = place_unchanged(add_images(), work)
     assert result.directory.startswith("//result")
     assert result.tokenflow.folder.startswith("//result")
     assert Path(bpy.path.abspath(result.directory)) == work / "result"

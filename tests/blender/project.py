@@ -84,8 +84,58 @@ def choose(strip: Strip) -> Strip:
     return strip
 
 
+def read_strip(strip: Strip, folder: Path, *, here: bool = True, depth: int = 8) -> list[Path]:
+    """Read the strip as an edit does; return the files of its frames."""
+    scene = strip.id_data
+    frames = room("sequencer.strip_alone").frames_of(scene, strip)
+    folder.mkdir(exist_ok=True)
+    read = room("sequencer.strip_frames").read
+    reading = read(scene, strip, frames, folder, here=here, depth=depth)
+    try:
+        while not reading.finished:
+            reading.advance()
+            if not here:
+                time.sleep(0.05)
+    finally:
+        reading.close()
+    files = sorted(folder.glob("*.png"))
+    assert [file.name for file in files] == [f"{n:05d}.png" for n in range(frames.count)]
+    return files
+
+
+def place_result(strip: Strip, frames, folder: Path, size: tuple[int, int] | None = None) -> Strip:
+    """Put the pictures of a folder above the strip, as if the engine had made them."""
+    request = room("tokenflow_engine.client.edit_request").EditRequest(
+        source=str(folder), prompt="a blue ball", output=str(folder), seed=7, guidance_scale=5.5
+    )
+    width, height = size or frames.size
+    result = room("tokenflow_engine.client.progress").EditResult(
+        output=str(folder),
+        frame_count=frames.count,
+        width=width,
+        height=height,
+        fps=None,
+        seconds={"edit": 1.0},
+    )
+    pictures = [folder / f"{n:05d}.png" for n in range(frames.count)]
+    add = room("sequencer.result_strip").add_result_strip
+    return add(strip.id_data, strip, frames, pictures, request, result)
+
+
+def place_unchanged(strip: Strip, work: Path) -> Strip:
+    """Take the strip's own frames for the engine's result: an edit that changes nothing."""
+    frames = room("sequencer.strip_alone").frames_of(strip.id_data, strip)
+    read_strip(strip, work / "result")
+    return place_result(strip, frames, work / "result")
+
+
 def pixels(file: Path) -> np.ndarray:
     """(height, width, 3) integers of an 8-bit picture, the lowest row first."""
+    return rgba(file)[..., :3]
+
+
+def rgba(file: Path, scale: int = 255) -> np.ndarray:
+    """(height, width, 4) integers of a picture, 0 to `scale`, the lowest row first."""
     image = bpy.data.images.load(str(file))
     try:
         width, height = image.size
@@ -93,7 +143,7 @@ def pixels(file: Path) -> np.ndarray:
         image.pixels.foreach_get(values)
     finally:
         bpy.data.images.remove(image)
-    return np.rint(values.reshape(height, width, 4)[..., :3] * 255).astype(int)
+    return np.rint(values.reshape(height, width, 4) * scale).astype(int)
 
 
 def source_pixels(frame: int) -> np.ndarray:
@@ -102,7 +152,7 @@ def source_pixels(frame: int) -> np.ndarray:
 
 
 def shown(scene: Scene, frame: int, file: Path) -> np.ndarray:
-    """What the Sequencer shows at a frame, without the user's display transform."""
+    """What the Sequencer shows at a frame, with alpha, without the user's display transform."""
     scene.view_settings.view_transform = "Standard"
     render = scene.render
     render.dither_intensity = 0
@@ -110,8 +160,31 @@ def shown(scene: Scene, frame: int, file: Path) -> np.ndarray:
     if hasattr(render.image_settings, "media_type"):
         render.image_settings.media_type = "IMAGE"
     render.image_settings.file_format = "PNG"
-    render.image_settings.color_mode = "RGB"
+    render.image_settings.color_mode = "RGBA"
     render.filepath = str(file)
     scene.frame_set(frame)
     bpy.ops.render.render(write_still=True)
-    return pixels(file)
+    return rgba(file)
+
+
+def premultiplied(picture: np.ndarray) -> np.ndarray:
+    """What can be seen of a picture with alpha: colour weighted by it, and alpha itself."""
+    alpha = picture[..., 3:]
+    return np.concatenate([np.rint(picture[..., :3] * alpha / 255).astype(int), alpha], axis=2)
+
+
+def assert_result_shows_the_same(source: Strip, work: Path, frame: int) -> Strip:
+    """An edit that changes nothing shows what its source shows, to the bit."""
+    scene = bpy.context.scene
+    name = source.name
+    result = place_unchanged(source, work)
+    result.mute = True
+    expected = shown(scene, frame, work / "source.png")
+    # Its inputs come to light with it.
+    for other in scene.sequence_editor.strips_all:
+        other.mute = other != result
+    got = shown(scene, frame, work / "shown.png")
+    assert expected[..., :3].any()
+    worst = np.abs(premultiplied(expected) - premultiplied(got)).max()
+    assert worst == 0, f"{name} differs by {worst}"
+    return result
