@@ -90,8 +90,11 @@ def scene_of_strip_alone(
     try:
         _drop_everything_but_the_sequencer(alone)
         copied = _keep_only(alone.sequence_editor, strip.name)
-        # Replacing passes opacity over.
-        copied.blend_type = "ALPHA_OVER" if frames.holds_opacity else "REPLACE"
+        if frames.holds_opacity:
+            copied.blend_type = "ALPHA_OVER"
+        else:
+            # Blender darkens what replaces by its opacity, and leaves its alpha.
+            copied.blend_type, copied.blend_alpha = "REPLACE", 1.0
         if not frames.of_whole_canvas:
             _show_on_own_canvas(alone, copied, frames)
         _render_exactly(alone, depth)
