@@ -32,10 +32,11 @@ class TOKENFLOW_OT_edit_strip(Operator):
         if bpy.app.background:
             return self.execute(context)
         strips: list[Strip | None] = [*_editable(context)] or [None]
-        refusals = []
-        for strip in strips:
-            if self._start(context, strip, here=False) is None:
-                refusals.append(edit_queue().refusal)
+        refusals = [
+            edit_queue().refusal
+            for strip in strips
+            if self._start(context, strip, here=False) is None
+        ]
         count = len(strips) - len(refusals)
         # The panel shows one: a strip that began must not hide why another did not.
         edit_queue().refusal = refusals[0] if refusals else None

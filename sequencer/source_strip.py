@@ -10,7 +10,7 @@ from bpy.types import Context, Scene, Strip
 
 from ..tokenflow_engine.client.errors import TokenFlowError
 from .compatibility import left_handle, sequencer_scene
-from .strip_inputs import inputs_of, needed_strips, shown_strips
+from .strip_inputs import inputs_of, needed_strips, unmuted_strips
 
 _WITHOUT_PICTURES = {"SOUND"}
 
@@ -76,7 +76,8 @@ def obstacle(strip: Strip | None) -> TokenFlowError | None:
             f'"{strip.name}" is a sound; only strips that show pictures can be edited.',
             "Select the movie or image strip that belongs to it.",
         )
-    if strip.type == "META" and all(s.type in _WITHOUT_PICTURES for s in shown_strips(strip.strips)):
+    inside = unmuted_strips(strip.strips, strip) if strip.type == "META" else ()
+    if strip.type == "META" and all(each.type in _WITHOUT_PICTURES for each in inside):
         return _bad(
             f'The meta strip "{strip.name}" shows no pictures.',
             "Select another strip, or enter it with Tab and unmute a strip.",
@@ -123,7 +124,7 @@ def check(strip: Strip | None) -> Strip:
     assert strip is not None
     needed = list(needed_strips(strip.id_data.sequence_editor, strip).values())
     inputs = {each.name for some in needed for each in inputs_of(some)}
-    shown = {each.name for each in shown_strips(needed)}
+    shown = {each.name for each in unmuted_strips(needed, strip)}
     for each in needed:
         if each == strip or each.name in shown or each.name in inputs:
             _check_sources(each)

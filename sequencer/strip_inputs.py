@@ -66,8 +66,10 @@ def needed_strips(editor: SequenceEditor, strip: Strip) -> dict[str, Strip]:
     return found
 
 
-def shown_strips(strips: Iterable[Strip]) -> Iterator[Strip]:
-    """Those that neither their own switch nor a meta strip around them mutes."""
+def unmuted_strips(strips: Iterable[Strip], root: Strip) -> Iterator[Strip]:
+    """Those that neither their own switch mutes nor that of a meta strip inside of `root`."""
     for strip in strips:
-        if not strip.mute and not any(meta.mute for meta in enclosing_metas(strip)):
+        metas = enclosing_metas(strip)
+        inside = metas[: metas.index(root)] if root in metas else metas[:0]
+        if not strip.mute and not any(meta.mute for meta in inside):
             yield strip

@@ -62,14 +62,14 @@ def _prompt(text: str = "a blue ball") -> None:
 
 def test_no_strip(work: Path) -> None:
     _prompt()
-    with _refused("No strip is selected", remedy="Select a movie or image strip"):
+    with _refused("No strip is selected", remedy="Select a strip that shows pictures"):
         _edit()
 
 
 def test_a_strip_that_is_not_selected(work: Path) -> None:
     _prompt()
     add_movie().select = False
-    with _refused("No strip is selected", remedy="Select a movie or image strip"):
+    with _refused("No strip is selected", remedy="Select a strip that shows pictures"):
         _edit()
 
 
@@ -92,15 +92,81 @@ def test_a_sound_strip(work: Path) -> None:
         sound.setframerate(8000)
         sound.writeframes(bytes(16000))
     choose(bpy.context.scene.sequence_editor.strips.new_sound("sound", str(file), 1, 1))
-    with _refused("a strip of type sound", remedy="Select the movie or image strip"):
+    with _refused("is a sound", remedy="Select the movie or image strip"):
         _edit()
 
 
-def test_a_scene_strip(work: Path) -> None:
-    _prompt()
+def _scene_strip() -> bpy.types.Strip:
     other = bpy.data.scenes.new("Other")
-    choose(bpy.context.scene.sequence_editor.strips.new_scene("scene", other, 1, 1))
-    with _refused("a strip of type scene", remedy="Render the scene to a movie"):
+    strips = bpy.context.scene.sequence_editor.strips
+    return choose(strips.new_scene("scene", other, 1, 1))
+
+
+def test_a_scene_strip_without_a_camera(work: Path) -> None:
+    _prompt()
+    _scene_strip()
+    with _refused('The scene "Other" of "scene" has no camera', remedy="Add a camera"):
+        _edit()
+
+
+def test_a_scene_strip_whose_scene_is_gone(work: Path) -> None:
+    _prompt()
+    strip = _scene_strip()
+    bpy.data.scenes.remove(strip.scene)
+    with _refused('The scene of "scene" is gone', remedy="Choose one"):
+        _edit()
+
+
+def test_a_scene_strip_of_an_empty_sequencer(work: Path) -> None:
+    _prompt()
+    _scene_strip().scene_input = "SEQUENCER"
+    with _refused("which is empty", remedy="add strips there"):
+        _edit()
+
+
+def test_a_scene_strip_that_needs_a_graphics_card_where_there_is_none(work: Path) -> None:
+    _prompt()
+    scene = _scene_strip().scene
+    scene.camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
+    assert scene.render.engine.startswith("BLENDER_EEVEE")
+    with _refused("rendered by EEVEE", remedy="by Cycles"):
+        _edit()
+
+
+def test_a_meta_strip_that_shows_nothing(work: Path) -> None:
+    _prompt()
+    movie = add_movie()
+    movie.mute = True
+    meta = bpy.context.scene.sequence_editor.strips.new_meta("meta", 5, 1)
+    movie.move_to_meta(meta)
+    choose(meta)
+    with _refused("shows no pictures", remedy="unmute a strip"):
+        _edit()
+
+
+def test_an_effect_whose_input_has_lost_its_file(work: Path) -> None:
+    _prompt()
+    file = work / "gone.mkv"
+    file.write_bytes((FOOTAGE / "movie.mkv").read_bytes())
+    strips = bpy.context.scene.sequence_editor.strips
+    movie = strips.new_movie("gone", str(file), 1, 1)
+    span = {"length": 12} if bpy.app.version >= (5, 0) else {"frame_end": 13}
+    choose(
+        strips.new_effect(
+            name="blur", type="GAUSSIAN_BLUR", channel=2, frame_start=1, input1=movie, **span
+        )
+    )
+    file.unlink()
+    with _refused('"gone" needs the file', remedy="Put it back"):
+        _edit()
+
+
+def test_several_strips_none_of_which_can_be_edited(work: Path) -> None:
+    _prompt()
+    _scene_strip()
+    other = bpy.context.scene.sequence_editor.strips.new_meta("meta", 5, 1)
+    other.select = True
+    with _refused("None of the 2 selected strips can be edited", remedy="Add a camera"):
         _edit()
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import time
+import wave
 from pathlib import Path
 
 import bpy
@@ -204,6 +205,31 @@ def test_the_same_edit_is_not_queued_twice_but_another_prompt_is(work: Path) -> 
         _queue().cancel(each)
     _poll_until(lambda: edit.stage.finished and other.stage.finished)
     assert bpy.ops.tokenflow.edit_strip.poll()
+
+
+def test_several_selected_strips_become_an_edit_each(work: Path) -> None:
+    _set_up(work, frames=2)
+    sound = work / "silence.wav"
+    with wave.open(str(sound), "wb") as written:
+        written.setnchannels(1)
+        written.setsampwidth(2)
+        written.setframerate(8000)
+        written.writeframes(bytes(16000))
+    strips = bpy.context.scene.sequence_editor.strips
+    strips.new_sound("sound", str(sound), 7, 11)
+    movie = add_movie(channel=5, start=1)
+    if hasattr(movie, "right_handle"):
+        movie.right_handle = 3
+    else:
+        movie.frame_final_end = 3
+    for strip in strips:
+        strip.select = True
+    assert bpy.ops.tokenflow.edit_strip() == {"FINISHED"}
+    strips = bpy.context.scene.sequence_editor.strips
+    assert {s.name: s.channel for s in strips if s.type == "IMAGE" and "TokenFlow" in s.name} == {
+        "images TokenFlow": 3,
+        "movie TokenFlow": 6,
+    }
 
 
 def test_an_engine_killed_midway_is_said_and_the_next_edit_starts_another(work: Path) -> None:
