@@ -27,6 +27,7 @@ ENGINE_SIDE = (
     "phases",
     "service",
     "comparison",
+    "benchmark",
     "command_line",
 )
 """Both from the bottom up: a room imports only from itself and from those before it."""

@@ -13,10 +13,10 @@ import torch
 from diffusers import UNet2DConditionModel
 from golden_runs import GOLDEN, relative_error
 from PIL import Image
-from plain_tokenflow import plain_edit
 from safetensors.torch import load_file
 
 from tokenflow_engine import EditRequest, edit
+from tokenflow_engine.benchmark.plain_tokenflow import PlainModel, plain_edit
 from tokenflow_engine.diffusion.autoencoder import encode
 from tokenflow_engine.diffusion.model import load_model
 from tokenflow_engine.diffusion.prompts import embed
@@ -93,9 +93,11 @@ def test_reference_mode_agrees_with_the_plain_implementation(layout: str, tmp_pa
     frames = [np.asarray(Image.open(p)) for p in sorted((tmp_path / "clip").iterdir())]
     with torch.inference_mode():
         theirs = plain_edit(
-            model.unet,
-            torch.tensor(model.schedule.alphas_cumprod, dtype=torch.float64),
-            model.schedule.prediction_type,
+            PlainModel(
+                model.unet,
+                torch.tensor(model.schedule.alphas_cumprod, dtype=torch.float64),
+                model.schedule.prediction_type,
+            ),
             encode(model, np.stack(frames)),
             (embed(model, "a wolf"), embed(model, "ugly"), embed(model, request.prompt)),
             steps,

@@ -1,4 +1,4 @@
-"""`tokenflow edit`, `evaluate`, `serve` and `doctor`."""
+"""`tokenflow edit`, `evaluate`, `bench`, `serve` and `doctor`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ usage: tokenflow COMMAND ...
 
   edit      edit a movie or a folder of numbered images by text
   evaluate  compare TokenFlow with other methods on clips, and measure all
+  bench     measure speed and memory on this machine
   serve     run the engine for Blender (the add-on starts it by itself)
   doctor    check this installation and say how to mend it
 
 `tokenflow COMMAND --help` tells more."""
 
-COMMANDS = ("edit", "evaluate", "serve", "doctor")
+COMMANDS = ("edit", "evaluate", "bench", "serve", "doctor")
 
 
 def main(arguments: list[str]) -> int:

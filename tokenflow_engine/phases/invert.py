@@ -50,7 +50,7 @@ class Inversion:
     def at(self, timestep: int, frames: Any) -> torch.Tensor:
         """(n, 4, h, w) latents of the source at any timestep."""
         low, high = self._path.ends(timestep)
-        top = self._run.tensor(self._store.read(_name(high), frames))
+        top = self._run.tensor(self._store.read(step_name(high), frames))
         if timestep == high:
             return top
         below = self.clean(frames) if low is None else self.at(low, frames)
@@ -107,7 +107,7 @@ def _invert(run: EditRun, store: LatentStore) -> None:
 
     # As the edit samples, whatever solver inverted.
     descending = run.inversion_timesteps[::-1]
-    noisiest = run.tensor(store.read(_name(descending[0]), samples))
+    noisiest = run.tensor(store.read(step_name(descending[0]), samples))
     clean = sample(partial(_predict, run), noisiest, run.model.schedule, descending)
     values = [
         psnr(originals[i], picture)
@@ -122,7 +122,7 @@ def begin_inversion(run: EditRun, store: LatentStore) -> None:
     width, height = run.size
     shape = (run.frame_count, 4, height // LATENT_CELL, width // LATENT_CELL)
     precision = str(run.model.latent_dtype).removeprefix("torch.")
-    for name in (CLEAN, *map(_name, run.inversion_timesteps)):
+    for name in (CLEAN, *map(step_name, run.inversion_timesteps)):
         store.create(name, shape, precision)
 
 
@@ -132,7 +132,7 @@ def invert_batch(run: EditRun, store: LatentStore, frames: slice, clean: torch.T
     invert = SOLVERS[run.request.solver].invert
     predict = partial(_predict, run)
     for timestep, noisy in invert(predict, clean, run.model.schedule, run.inversion_timesteps):
-        store.write(_name(timestep), frames, noisy.cpu().numpy())
+        store.write(step_name(timestep), frames, noisy.cpu().numpy())
 
 
 def _predict(run: EditRun, latents: torch.Tensor, timestep: int) -> torch.Tensor:
@@ -141,7 +141,8 @@ def _predict(run: EditRun, latents: torch.Tensor, timestep: int) -> torch.Tensor
     return noise
 
 
-def _name(timestep: int) -> str:
+def step_name(timestep: int) -> str:
+    """Name of the array with the latents of a timestep."""
     return f"t{timestep:04d}"
 
 

@@ -1,13 +1,15 @@
-"""The released code's way, written again as plainly as possible, to check other models against.
+"""The released code's way, written from the paper as plainly as possible.
 
 Whole similarity matrices, explicit softmax, keys and values copied for each keyframe, all three
-branches in every call, blocks' forwards replaced. Slow, and independent of the engine's code.
+branches in every call, blocks' forwards replaced. Slow, and independent of the engine's code: tests
+check the engine against it, the benchmark times it.
 """
 
 from __future__ import annotations
 
 import math
 import types
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -93,56 +95,101 @@ class PlainTokenFlow:
         return out.flatten(0, 1)
 
 
+Embeddings = tuple[Tensor, Tensor, Tensor]
+"""Of the source's prompt, the negative prompt and the prompt, each (1, L, C)."""
+
+
+@dataclass(frozen=True)
+class PlainModel:
+    """alphas: mu**2 of each training timestep, on the UNet's device."""
+
+    unet: Any
+    alphas: Tensor
+    prediction_type: str
+
+    def noise(self, x: Tensor, t: int, context: Tensor) -> Tensor:
+        out: Tensor = self.unet(x, t, encoder_hidden_states=context).sample
+        if self.prediction_type == "v_prediction":
+            return self.alphas[t].sqrt() * out + (1 - self.alphas[t]).sqrt() * x
+        return out
+
+    def step(self, x: Tensor, eps: Tensor, before: Tensor, after: Tensor) -> Tensor:
+        """DDIM from one mu**2 to another."""
+        denoised = (x - (1 - before).sqrt() * eps) / before.sqrt()
+        return after.sqrt() * denoised + (1 - after).sqrt() * eps
+
+    def invert(self, clean: Tensor, source: Tensor, timesteps: list[int]) -> dict[int, Tensor]:
+        """Noisy latents at each of the ascending timesteps."""
+        x, before, noisy = clean, self.alphas[0], {}
+        for t in timesteps:
+            eps = self.noise(x, t, source.expand(len(x), -1, -1))
+            x = noisy[t] = self.step(x, eps, before, self.alphas[t])
+            before = self.alphas[t]
+        return noisy
+
+
+@dataclass
+class PlainEdit:
+    """Plug-and-Play's steps as released: a keyframe call, and one call for each chunk of frames.
+
+    attention_steps, feature_steps: in how many of the first steps the source is injected.
+    """
+
+    model: PlainModel
+    embeddings: Embeddings
+    chunk: int
+    guidance_scale: float
+    attention_steps: int
+    feature_steps: int
+
+    def __post_init__(self) -> None:
+        self.flow = PlainTokenFlow(self.model.unet, self.chunk)
+
+    def step(self, number: int, t: int, x: Tensor, source: Tensor, keyframes: list[int]) -> Tensor:
+        """The noise (F, 4, h, w) that step `number` finds in the edit's latents.
+
+        source: the inverted latents of all frames at the same timestep.
+        """
+        flow = self.flow
+        flow.inject_attention = number < self.attention_steps
+        flow.inject_features = number < self.feature_steps
+        flow.keyframe_pass = True
+        self._guided(x[keyframes], source[keyframes], t)
+        flow.keyframe_pass = False
+        parts = []
+        for flow.batch, start in enumerate(range(0, len(x), self.chunk)):
+            some = slice(start, start + self.chunk)
+            parts.append(self._guided(x[some], source[some], t))
+        return torch.cat(parts)
+
+    def _guided(self, x: Tensor, source: Tensor, t: int) -> Tensor:
+        context = torch.cat([e.expand(len(x), -1, -1) for e in self.embeddings])
+        _, negative, positive = self.model.noise(torch.cat([source, x, x]), t, context).chunk(3)
+        return negative + self.guidance_scale * (positive - negative)
+
+
 def plain_edit(
-    unet: Any,
-    alphas: Tensor,
-    prediction_type: str,
+    model: PlainModel,
     clean: Tensor,
-    embeddings: tuple[Tensor, Tensor, Tensor],
+    embeddings: Embeddings,
     steps: int,
     chunk: int,
     keyframes: list[list[int]],
     guidance_scale: float,
 ) -> list[Tensor]:
-    """Latents (F, 4, h, w) after each Plug-and-Play step; embeddings: source, negative, prompt.
+    """Latents (F, 4, h, w) after each Plug-and-Play step.
 
     As many inversion steps as edit steps, injection in the first 0.5 and 0.8 of them.
     """
     stride = 1000 // steps
     ascending = [1 + stride * i for i in range(steps)]
-
-    def noise(x: Tensor, t: int, context: Tensor) -> Tensor:
-        out = unet(x, t, encoder_hidden_states=context).sample
-        if prediction_type == "v_prediction":
-            return alphas[t].sqrt() * out + (1 - alphas[t]).sqrt() * x
-        return out
-
-    x, before, noisy = clean, alphas[0], {}
-    for t in ascending:
-        eps = noise(x, t, embeddings[0].expand(len(x), -1, -1))
-        denoised = (x - (1 - before).sqrt() * eps) / before.sqrt()
-        before = alphas[t]
-        x = noisy[t] = before.sqrt() * denoised + (1 - before).sqrt() * eps
-
-    flow = PlainTokenFlow(unet, chunk)
-
-    def guided(x: Tensor, source: Tensor, t: int) -> Tensor:
-        context = torch.cat([e.expand(len(x), -1, -1) for e in embeddings])
-        _, negative, positive = noise(torch.cat([source, x, x]), t, context).chunk(3)
-        return negative + guidance_scale * (positive - negative)
-
+    noisy = model.invert(clean, embeddings[0], ascending)
+    x = noisy[ascending[-1]]
+    edit = PlainEdit(model, embeddings, chunk, guidance_scale, int(0.5 * steps), int(0.8 * steps))
     trajectory = []
-    for step, t in enumerate(reversed(ascending)):
-        flow.inject_attention = step < int(0.5 * steps)
-        flow.inject_features = step < int(0.8 * steps)
-        flow.keyframe_pass = True
-        guided(x[keyframes[step]], noisy[t][keyframes[step]], t)
-        flow.keyframe_pass = False
-        eps = []
-        for flow.batch, start in enumerate(range(0, len(x), chunk)):
-            eps.append(guided(x[start : start + chunk], noisy[t][start : start + chunk], t))
-        after = alphas[t - stride] if t > stride else alphas[0]
-        denoised = (x - (1 - alphas[t]).sqrt() * torch.cat(eps)) / alphas[t].sqrt()
-        x = after.sqrt() * denoised + (1 - after).sqrt() * torch.cat(eps)
+    for number, t in enumerate(reversed(ascending)):
+        eps = edit.step(number, t, x, noisy[t], keyframes[number])
+        after = model.alphas[t - stride] if t > stride else model.alphas[0]
+        x = model.step(x, eps, model.alphas[t], after)
         trajectory.append(x)
     return trajectory

@@ -1,0 +1,186 @@
+"""The benchmark's files: JSON, plots, and a page in Markdown."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..media.staging import full_disk_explained
+from .bench import BARS, Bench
+from .plots import line_chart
+
+JSON, PAGE = "performance.json", "performance.md"
+RECONSTRUCTION_PLOT = "reconstruction.svg"
+
+MEANINGS = {
+    "rate_ratio": "edit loop's operations a second over the bare UNet's, full size",
+    "rate_ratio_embedded": "the same with the embedded model",
+    "end_to_end_ratio": "released defaults' time over ours, first prompt, equal reconstruction",
+    "edit_loop_ratio": "the plain way's edit loop over ours, 50 steps each",
+    "second_prompt_ratio": "second prompt's time over the first's",
+    "memory_growth_40_to_1000": "growth of peak memory from 40 to 1000 frames",
+    "reconstruction_gap_50_to_500": "dB that 50 steps lie below 500 of plain DDIM",
+}
+
+
+def write_report(bench: Bench, folder: Path) -> None:
+    """Write everything that was measured into `folder`, which is made if missing.
+
+    Raises:
+        TokenFlowError: code "no_space", when the disk is full.
+    """
+    with full_disk_explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files(bench).items():
+            (folder / name).write_text(text, encoding="utf-8")
+
+
+def files(bench: Bench) -> dict[str, str]:
+    """Names and contents."""
+    found = {JSON: json.dumps(bench.to_json(), indent=1) + "\n"}
+    if measured := bench.measured.get("reconstruction_gap_50_to_500"):
+        found[RECONSTRUCTION_PLOT] = reconstruction_plot(measured)
+    found[PAGE] = "\n".join(page(bench)) + "\n"
+    return found
+
+
+def reconstruction_plot(measured: dict[str, Any]) -> str:
+    """PSNR over UNet calls, a line for each solver."""
+    series: dict[str, list[tuple[float, float]]] = {}
+    for point in measured["points"]:
+        series.setdefault(point["solver"], []).append((point["calls"], point["psnr"]))
+        if point["own_psnr"] != point["psnr"]:
+            own = f"{point['solver']}, own sampler"
+            series.setdefault(own, []).append((point["calls"], point["own_psnr"]))
+    return line_chart(
+        series,
+        "UNet calls of the inversion for each frame",
+        "reconstruction (dB)",
+        log_across=True,
+        level=("autoencoder alone", measured["roundtrip_psnr"]),
+    )
+
+
+def table(bench: Bench) -> Iterator[str]:
+    """Rows of Markdown: each figure beside its bar."""
+    yield "| figure | measured | bar | |"
+    yield "|---|---|---|---|"
+    for name, meaning in MEANINGS.items():
+        if name in bench.figures:
+            value = bench.figures[name]
+            sign, bar = BARS.get(name, ("<=", 0.1))
+            yield (
+                f"| {meaning} (`{name}`) | {value:.3g} | {sign} {bar:g} | "
+                f"{'met' if meets(value, sign, bar) else '**missed**'} |"
+            )
+
+
+def meets(value: float, sign: str, bar: float) -> bool:
+    """Whether a figure stands on its bar's right side; never for one that is no number."""
+    if math.isnan(value):
+        return False
+    return {">=": value >= bar, "<=": value <= bar, "<": value < bar}[sign]
+
+
+def page(bench: Bench) -> Iterator[str]:
+    machine, measured = bench.machine, bench.measured
+    yield "# Performance"
+    yield ""
+    yield "Made by `python3 run.py tokenflow bench --output docs/performance`, in one run"
+    gpu = machine.get("gpu")
+    yield f"on {gpu or str(machine['cores']) + ' CPU cores'} (torch {machine['torch']}, load "
+    yield f"before the run {machine['load_average']}). All figures with what is behind them are in"
+    yield f"[{JSON}]({JSON})."
+    if not gpu:
+        yield "**No figure here was measured on a GPU.**"
+    yield ""
+    yield from table(bench)
+    if reconstruction := measured.get("reconstruction_gap_50_to_500"):
+        yield from _reconstruction(reconstruction)
+    for name, title in (
+        ("rate_ratio", "Edit loop and bare UNet, Stable Diffusion 1.5's size"),
+        ("rate_ratio_embedded", "Edit loop and bare UNet, embedded model"),
+    ):
+        if name in measured:
+            yield from _rate(title, measured[name])
+    if "end_to_end_ratio" in measured:
+        yield from _edits(measured["end_to_end_ratio"])
+    yield from bench_sections(bench)
+
+
+def bench_sections(bench: Bench) -> Iterator[str]:
+    """Sections that other parts leave as finished lines."""
+    for name in bench.measured:
+        lines = bench.measured[name].get("page", ()) if bench.measured[name] else ()
+        yield from lines
+
+
+def _reconstruction(measured: dict[str, Any]) -> Iterator[str]:
+    yield ""
+    yield "## Inversion: fidelity for UNet calls"
+    yield ""
+    yield f"A frame out of each of {measured['clips']} clips of the toy world, inverted and "
+    yield "sampled back by DDIM on the same timesteps, as the edit samples. The autoencoder alone gives "
+    yield f"{measured['roundtrip_psnr']:.2f} dB."
+    yield ""
+    yield f"![PSNR over UNet calls]({RECONSTRUCTION_PLOT})"
+    yield ""
+    yield "| solver | steps | UNet calls for each frame | sampled by DDIM | by its own sampler |"
+    yield "|---|---|---|---|---|"
+    for point in measured["points"]:
+        yield (
+            f"| {point['solver']} | {point['steps']} | {point['calls']} | "
+            f"{point['psnr']:.2f} dB | {point['own_psnr']:.2f} dB |"
+        )
+
+
+def _rate(title: str, measured: dict[str, Any]) -> Iterator[str]:
+    yield ""
+    yield f"## {title}"
+    yield ""
+    yield f"{measured['frames']} frames of {measured['size']}x{measured['size']} pixels, chunks of "
+    yield f"{measured['chunk']}, {measured['steps']} denoising step(s), mean of "
+    yield f"{measured['repeats']} run(s); UNet calls by batch size: {measured['calls_by_batch']}."
+    yield ""
+    yield "| | operations | seconds | GFLOP/s |"
+    yield "|---|---|---|---|"
+    yield (
+        f"| edit loop | {measured['gflop']:.0f} G | {measured['seconds']['wall']:.2f} | "
+        f"{measured['gflop_per_second']:.1f} |"
+    )
+    yield (
+        f"| bare UNet, same batches | {measured['bare_gflop']:.0f} G | "
+        f"{measured['bare_seconds']['wall']:.2f} | {measured['bare_gflop_per_second']:.1f} |"
+    )
+    yield ""
+    yield f"Ratio {measured['ratio_by_wall_clock']:.3f} by the clock, "
+    yield f"{measured['ratio_by_processor_time']:.3f} by processor time. Seconds by phase: "
+    phases = measured["seconds_by_phase"].items()
+    yield ", ".join(f"{name} {seconds['wall']:.2f}" for name, seconds in phases) + "."
+
+
+def _edits(measured: dict[str, Any]) -> Iterator[str]:
+    plain = measured["plain"]
+    yield ""
+    yield "## Whole edits, embedded model"
+    yield ""
+    yield f"The released code's way takes {plain['seconds']['wall']:.0f} s: "
+    yield f"{plain['inversion_steps']} inversion steps and as many back at "
+    yield f"{plain['inversion_step_seconds']['wall']:.2f} s, {plain['edit_steps']} edit steps at "
+    yield f"{plain['edit_step_seconds']['wall']:.2f} s ({plain['timed']})."
+    yield ""
+    yield "| steps | first prompt | by phase | second prompt | reconstruction | plain / first |"
+    yield "|---|---|---|---|---|---|"
+    for words, edits in measured.items():
+        if words == "plain":
+            continue
+        first, second = edits["prompts"]
+        phases = ", ".join(f"{name} {time:.1f}" for name, time in first["seconds_by_phase"].items())
+        yield (
+            f"| {edits['steps']}+{edits['inversion_steps']} {words} | "
+            f"{first['seconds']['wall']:.1f} s | {phases} | {second['seconds']['wall']:.1f} s | "
+            f"{first['reconstruction_psnr']:.2f} dB | {edits['ratio']:.1f} |"
+        )
