@@ -123,7 +123,7 @@ def _reconstruction(measured: dict[str, Any]) -> Iterator[str]:
     yield "## Inversion: fidelity for UNet calls"
     yield ""
     yield f"A frame out of each of {measured['clips']} clips of the toy world, inverted and "
-    yield "sampled back by DDIM on the same timesteps, as the edit samples. The autoencoder alone gives "
+    yield "sampled back by DDIM on the same timesteps, as the edit samples. The autoencoder alone: "
     yield f"{measured['roundtrip_psnr']:.2f} dB."
     yield ""
     yield f"![PSNR over UNet calls]({RECONSTRUCTION_PLOT})"
