@@ -22,6 +22,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "guidance_scale": (0.0, 100.0),
     "seed": (0, 2**31 - 1),
     "chunk": (1, 64),
+    "window": (0, 4096),
     "pnp_attention": (0.0, 1.0),
     "pnp_features": (0.0, 1.0),
     "sdedit_start": (0.05, 1.0),
@@ -58,6 +59,8 @@ class EditRequest:
         "implicit" elsewhere.
     guidance_scale: classifier-free guidance, 1 switches it off.
     chunk: frames per UNet call, and the stretch that one keyframe is drawn from.
+    window: keyframes that are edited in one UNet call; more come in windows, one after the other. 0
+        takes all up to 16 and windows of 8 beyond, except in mode "reference", which takes all.
     pnp_attention, pnp_features: share of the steps, [0, 1], in which the source's queries and keys
         or its features are injected.
     sdedit_start: share of the diffusion, (0, 1], that SDEdit runs.
@@ -80,6 +83,7 @@ class EditRequest:
     guidance_scale: float = 7.5
     seed: int = 0
     chunk: int = 8
+    window: int = 0
     mode: str = "smooth"
     pnp_attention: float = 0.5
     pnp_features: float = 0.8

@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     option("guidance-scale", "classifier-free guidance; 1 switches it off", metavar="X")
     option("seed", "draws the keyframes", metavar="N")
     option("chunk", "frames per UNet call and per keyframe", metavar="N")
+    option("window", "keyframes per UNet call; 0: 8 of them above 16", metavar="N")
     option("mode", "propagation of the keyframes' features")
     option("pnp-attention", "share of steps with the source's queries and keys", metavar="X")
     option("pnp-features", "share of steps with the source's features", metavar="X")

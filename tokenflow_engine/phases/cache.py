@@ -68,11 +68,13 @@ class PhaseCache:
 
     def obtain(self, phase: str, key: str, make: Callable[[LatentStore], None]) -> StoredLatents:
         """The store of a phase, which `make` fills if it is not there."""
+        return self.find(phase, key) or self.make(phase, key, make)
+
+    def make(self, phase: str, key: str, make: Callable[[LatentStore], None]) -> StoredLatents:
+        """The store of a phase, filled anew by `make`; one that is there already stays."""
+        with self.build(phase, key) as new:
+            make(new)
         store = self.find(phase, key)
-        if store is None:
-            with self.build(phase, key) as new:
-                make(new)
-            store = self.find(phase, key)
         if store is None:
             raise RuntimeError(f"the store of {phase} vanished as soon as it was sealed")
         return store

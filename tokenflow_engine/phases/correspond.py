@@ -6,14 +6,16 @@ Plug-and-Play injects. None of it depends on the prompt.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..media.latents import LatentStore, StoredLatents
 from ..tokenflow.attention import SourceFrames, SourceKeyframes
-from ..tokenflow.keyframes import chunks
 from ..tokenflow.propagation import SIDES
+from ..tokenflow.windows import Window, one_by_one, sweep
 from ..tokenflow.wiring import Wiring
 from .cache import key_of
 from .invert import Inversion, inversion_key
@@ -96,34 +98,48 @@ def _correspond_step(
         run.meter.advance(len(frames))
 
     source = SourceKeyframes()
-    for some in chunks(keyframes, run.request.chunk):
-        see(source, list(some))
-    sizes = [source.tokens[layer].shape[1] for layer in wiring.layers]
-    if step == 0:
-        store.create(LAYOUT, (len(sizes),), "int64")
-        store.write(LAYOUT, slice(None), np.array(sizes))
+    propagated = run.propagated(step)
+    alone = one_by_one(len(keyframes), run.request.chunk)
+    for part in sweep(alone, propagated, partial(run.blend, step), run.request.chunk):
+        if isinstance(part, Window):
+            see(source, [keyframes[slot] for slot in part.slots])
+            if LAYOUT not in store.keys():  # noqa: SIM118
+                sizes = [source.tokens[layer].shape[1] for layer in wiring.layers]
+                store.create(LAYOUT, (len(sizes),), "int64")
+                store.write(LAYOUT, slice(None), np.array(sizes))
+            continue
+        source.forget_before(part.first)
+        seen = SourceFrames(source, part.blends, run.rule.propagates_source)
+        see(seen, list(part.frames))
+        _keep(run, wiring, step, seen, run.propagated_rows(step, part.frames), store)
+
+
+def _keep(
+    run: EditRun,
+    wiring: Wiring,
+    step: int,
+    seen: SourceFrames,
+    rows: list[int],
+    store: LatentStore,
+) -> None:
+    """Write what a call has found into the step's rows; the first call makes room for all."""
+    count = len(run.propagated(step))
+    sizes = [seen.fields[layer].shape[-1] for layer in wiring.layers]
     # Most layers have fewer than 65536 tokens, and half the bytes are half the disk.
     index = "uint16" if max(sizes) <= 2**16 else "uint32"
-    propagated = run.propagated(step)
-    store.create(_fields(step), (len(propagated), SIDES, sum(sizes)), index)
-    for frames in chunks(propagated, run.request.chunk):
-        blends = [run.rule.blend(f, keyframes, run.request.chunk) for f in frames]
-        seen = SourceFrames(source, blends, run.rule.propagates_source)
-        see(seen, list(frames))
-        rows = run.propagated_rows(step, frames)
-        fields = torch.cat([seen.fields[layer] for layer in wiring.layers], dim=-1)
-        store.write(_fields(step), rows, fields.cpu().numpy().astype(index))
-        if run.plan.injects_features(step):
-            assert seen.kept_features is not None
-            features = _array(seen.kept_features)
-            if rows[0] == 0:
-                store.create(
-                    _features(step), (len(propagated), *features.shape[1:]), features.dtype
-                )
-            store.write(_features(step), rows, features)
+    features = _array(seen.kept_features) if run.plan.injects_features(step) else None
+    if rows[0] == 0:
+        store.create(_fields(step), (count, SIDES, sum(sizes)), index)
+        if features is not None:
+            store.create(_features(step), (count, *features.shape[1:]), features.dtype)
+    fields = torch.cat([seen.fields[layer] for layer in wiring.layers], dim=-1)
+    store.write(_fields(step), rows, fields.cpu().numpy().astype(index))
+    if features is not None:
+        store.write(_features(step), rows, features)
 
 
-def _array(features: Tensor) -> np.ndarray:
+def _array(features: Tensor | None) -> np.ndarray:
+    assert features is not None
     # numpy has no bfloat16; float32 holds it exactly.
     kept = features.float() if features.dtype == torch.bfloat16 else features
     return kept.cpu().numpy()

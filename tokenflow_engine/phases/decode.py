@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from ..diffusion.autoencoder import decode
 from ..media.pictures import write_png
 from ..tokenflow.keyframes import chunks
+from .latent_rows import LatentRows
 from .run import EditRun
 
 DECODED_AT_ONCE = 4
@@ -20,7 +19,7 @@ DECODED_AT_ONCE = 4
 EDIT_FILE = "edit.json"
 
 
-def decode_frames(run: EditRun, latents: Tensor, folder: Path) -> None:
+def decode_frames(run: EditRun, latents: LatentRows, folder: Path) -> None:
     """Write `00000.png` ... from latents (F, 4, h, w).
 
     Raises:

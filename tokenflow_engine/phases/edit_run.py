@@ -16,13 +16,15 @@ from .. import __version__
 from ..client.edit_request import EditRequest
 from ..client.errors import TokenFlowError
 from ..client.progress import CancelCheck, EditResult, ProgressCallback
+from ..media.latents import LatentStore
 from ..media.staging import full_disk_explained, require_free_space, staged_folder
 from ..tokenflow.wiring import Wiring, tokenflow
 from .correspond import Correspondences, correspond, correspondence_key, correspondence_units
 from .decode import EDIT_FILE, decode_frames, write_edit_file
 from .disk import bytes_needed
-from .invert import Inversion, inversion_key, inversion_units, invert_source
-from .joint_edit import FINAL, edit_key, edit_latents, edit_units
+from .invert import Inversion, inversion_key, inversion_units, invert_source, latents_layout
+from .joint_edit import FINAL, edit_in_place, edit_key, edit_units, initial_rows
+from .latent_rows import LatentRows, RowsOnDisk
 from .meter import ProgressMeter
 from .prepare import prepare, release_models, warnings_of
 from .resources import peak_memory_mb, reset_peak
@@ -86,8 +88,8 @@ def _require_space(run: EditRun) -> None:
     require_free_space(run.cache.root, need.cache)
 
 
-def _denoise(run: EditRun) -> tuple[Inversion, Tensor]:
-    """The three phases in the UNet: the inversion, and the edited clean latents (F, 4, h, w)."""
+def _denoise(run: EditRun) -> tuple[Inversion, LatentRows]:
+    """The three phases in the UNet: the inversion, and the edited clean latents."""
     meter, request = run.meter, run.request
     meter.plan("invert", inversion_units(run))
     meter.plan("correspond", correspondence_units(run))
@@ -102,7 +104,7 @@ def _denoise(run: EditRun) -> tuple[Inversion, Tensor]:
         inversion = invert_source(run)
     if finished:
         meter.plan("edit", 0)
-        return inversion, run.tensor(finished.read(FINAL, slice(None))).cpu()
+        return inversion, RowsOnDisk(finished, FINAL)
     with tokenflow(run.model.unet) as wiring, torch.inference_mode():
         with meter.phase("correspond"):
             correspondences = correspond(run, wiring, inversion)
@@ -113,23 +115,28 @@ def _denoise(run: EditRun) -> tuple[Inversion, Tensor]:
 
 def _edit(
     run: EditRun, wiring: Wiring, inversion: Inversion, correspondences: Correspondences
-) -> Tensor:
+) -> LatentRows:
     trajectory: dict[str, Tensor] = {}
 
     def keep(step: int, latents: Tensor) -> None:
         trajectory[f"edit.step{step:03d}"] = latents.float().contiguous()
 
-    wanted = run.request.trajectory
-    latents = edit_latents(run, wiring, inversion, correspondences, keep if wanted else None)
-    if wanted:
-        for timestep in run.inversion_timesteps:
-            noisy = inversion.at(timestep, slice(None)).float().cpu()
-            trajectory[f"inversion.t{timestep}"] = noisy.contiguous()
-        _save_trajectory(Path(wanted), trajectory)
-    with run.cache.build("edit", edit_key(run)) as store:
-        store.create(FINAL, latents.shape, str(latents.dtype).removeprefix("torch."))
-        store.write(FINAL, slice(None), latents.numpy())
-    return latents
+    def make(store: LatentStore) -> None:
+        latents = RowsOnDisk(store, FINAL)
+        store.create(FINAL, *latents_layout(run))
+        for frames, rows in initial_rows(run, inversion):
+            latents[frames] = rows
+        after_step = keep if run.request.trajectory else None
+        edit_in_place(run, wiring, inversion, correspondences, latents, after_step)
+
+    if run.request.trajectory is None:
+        return RowsOnDisk(run.cache.obtain("edit", edit_key(run), make), FINAL)
+    store = run.cache.make("edit", edit_key(run), make)
+    for timestep in run.inversion_timesteps:
+        noisy = inversion.at(timestep, slice(None)).float().cpu()
+        trajectory[f"inversion.t{timestep}"] = noisy.contiguous()
+    _save_trajectory(Path(run.request.trajectory), trajectory)
+    return RowsOnDisk(store, FINAL)
 
 
 def _save_trajectory(path: Path, trajectory: dict[str, Tensor]) -> None:

@@ -119,11 +119,15 @@ def _invert(run: EditRun, store: LatentStore) -> None:
 
 def begin_inversion(run: EditRun, store: LatentStore) -> None:
     """Make room for the clean latents and those of every inversion timestep."""
+    for name in (CLEAN, *map(step_name, run.inversion_timesteps)):
+        store.create(name, *latents_layout(run))
+
+
+def latents_layout(run: EditRun) -> tuple[tuple[int, ...], str]:
+    """Shape (F, 4, h, w) and numpy's name of the precision of the clip's latents on disk."""
     width, height = run.size
     shape = (run.frame_count, 4, height // LATENT_CELL, width // LATENT_CELL)
-    precision = str(run.model.latent_dtype).removeprefix("torch.")
-    for name in (CLEAN, *map(step_name, run.inversion_timesteps)):
-        store.create(name, shape, precision)
+    return shape, str(run.model.latent_dtype).removeprefix("torch.")
 
 
 def invert_batch(run: EditRun, store: LatentStore, frames: slice, clean: torch.Tensor) -> None:

@@ -1,26 +1,43 @@
-"""Phase 3: the edit itself, all frames from the noisiest step down to clean latents."""
+"""Phase 3: the edit itself, all frames from the noisiest step down to clean latents.
+
+Each step goes over the clip once, and its latents take the place of the older ones as they come, so
+that no more than a window of keyframes and a batch of frames is in memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from ..diffusion.schedule import add_noise, ddim_step, noise_in
-from ..tokenflow.attention import EditedFrames, EditedKeyframes, PropagatedFrames, UNetPass
+from ..tokenflow.attention import (
+    Anchors,
+    EditedFrames,
+    EditedKeyframes,
+    PropagatedFrames,
+    UNetPass,
+    blended,
+)
 from ..tokenflow.keyframes import chunks
+from ..tokenflow.windows import FrameBatch, Window, anchors_of, one_call, sweep, windows
 from ..tokenflow.wiring import Wiring
 from .cache import key_of
 from .correspond import Correspondences, correspondence_key
 from .invert import Inversion
+from .latent_rows import LatentRows
 from .run import EditRun
 
 FINAL = "final"
 
 StepCallback = Callable[[int, Tensor], None]
 """(denoising step, latents (F, 4, h, w) after it)."""
+
+Windowing = Callable[[int, int, int], list[Window]]
+"""(keyframes, window size, denoising step) -> windows in order."""
 
 Pass = TypeVar("Pass", bound=EditedFrames)
 
@@ -33,6 +50,7 @@ def edit_key(run: EditRun) -> str:
             "prompts": [request.prompt, request.negative_prompt],
             "guidance_scale": request.guidance_scale,
             "attention_steps": run.plan.attention_steps,
+            "window": run.window(0),
         }
     )
 
@@ -41,7 +59,7 @@ def edit_units(run: EditRun) -> int:
     """Branches times frames that the phase sends through the UNet."""
     branches = len(run.edit_embeddings)
     return sum(
-        len(keyframes) * (branches + _needs_source(run, step))
+        _jointly_edited(run, step) * (branches + _needs_source(run, step))
         + len(run.propagated(step)) * branches
         for step, keyframes in enumerate(run.keyframes)
     )
@@ -54,35 +72,58 @@ def edit_latents(
     correspondences: Correspondences,
     after_step: StepCallback | None = None,
     keyframe_pass: type[EditedKeyframes] = EditedKeyframes,
+    windowing: Windowing = windows,
 ) -> Tensor:
     """Clean latents (F, 4, h, w) of the edited clip, on the CPU.
 
-    keyframe_pass: what the keyframes attend to; an ablation gives another one.
+    keyframe_pass, windowing: what the keyframes attend to, and in which windows; ablations give
+        others.
 
     Raises:
         Cancelled: at the next UNet call after the user has cancelled.
     """
     latents = initial_latents(run, inversion)
-    for step in range(len(run.plan.timesteps)):
-        latents = edit_step(run, wiring, inversion, correspondences, step, latents, keyframe_pass)
-        if after_step:
-            after_step(step, latents)
+    kinds = keyframe_pass, windowing
+    edit_in_place(run, wiring, inversion, correspondences, latents, after_step, *kinds)
     return latents
 
 
-def initial_latents(run: EditRun, inversion: Inversion) -> Tensor:
-    """The source at the plan's first timestep, noised with the noise that the inversion ended in.
+def edit_in_place(
+    run: EditRun,
+    wiring: Wiring,
+    inversion: Inversion,
+    correspondences: Correspondences,
+    latents: LatentRows,
+    after_step: StepCallback | None = None,
+    keyframe_pass: type[EditedKeyframes] = EditedKeyframes,
+    windowing: Windowing = windows,
+) -> None:
+    """All denoising steps, from `initial_rows` to clean latents; see `edit_latents`."""
+    for step in range(len(run.plan.timesteps)):
+        kinds = keyframe_pass, windowing
+        edit_step(run, wiring, inversion, correspondences, step, latents, *kinds)
+        if after_step:
+            after_step(step, latents[list(run.frames)])
+
+
+def initial_rows(run: EditRun, inversion: Inversion) -> Iterator[tuple[list[int], Tensor]]:
+    """Some frames at a time and their latents at the plan's first timestep, noised with the noise
+    that the inversion ended in.
 
     The same as the inverted latents where the inversion ends at that timestep.
     """
     schedule, top = run.model.schedule, inversion.noisiest
     start = run.plan.timesteps[0]
-    parts = []
-    for frames in chunks(run.frames, run.request.chunk):
-        clean = inversion.clean(list(frames))
-        noise = noise_in(inversion.at(top, list(frames)), clean, schedule.level(top))
-        parts.append(add_noise(clean, noise, schedule.level(start)).cpu())
-    return torch.cat(parts)
+    for some in chunks(run.frames, run.request.chunk):
+        frames = list(some)
+        clean = inversion.clean(frames)
+        noise = noise_in(inversion.at(top, frames), clean, schedule.level(top))
+        yield frames, add_noise(clean, noise, schedule.level(start)).cpu()
+
+
+def initial_latents(run: EditRun, inversion: Inversion) -> Tensor:
+    """All of `initial_rows`, (F, 4, h, w)."""
+    return torch.cat([rows for _, rows in initial_rows(run, inversion)])
 
 
 def edit_step(
@@ -91,28 +132,46 @@ def edit_step(
     inversion: Inversion,
     correspondences: Correspondences,
     step: int,
-    latents: Tensor,
+    latents: LatentRows,
     keyframe_pass: type[EditedKeyframes] = EditedKeyframes,
-) -> Tensor:
-    """Latents (F, 4, h, w) after one denoising step from those before it."""
-    keyframes = list(run.keyframes[step])
-    timestep = run.plan.timesteps[step]
-    noise = torch.empty_like(latents)
+    windowing: Windowing = windows,
+) -> None:
+    """One denoising step; the latents after it take the place of those before it."""
+    keyframes, timestep = run.keyframes[step], run.plan.timesteps[step]
 
-    def predict(unet_pass: UNetPass, frames: list[int], source: Tensor | None = None) -> Tensor:
+    def predict(unet_pass: EditedFrames | PropagatedFrames, frames: list[int]) -> Tensor:
+        needed = isinstance(unet_pass, EditedFrames) and unet_pass.source
+        source = inversion.at(timestep, frames) if needed else None
         return guided_noise(run, wiring, unet_pass, latents[frames], timestep, source)
 
-    joint = pass_of_step(run, wiring, step, keyframe_pass)
-    source = inversion.at(timestep, keyframes) if joint.source else None
-    noise[keyframes] = predict(joint, keyframes, source)
-    for some in chunks(run.propagated(step), run.request.chunk):
-        frames = list(some)
-        features = correspondences.features(step, frames) if joint.inject_features else None
-        blends = [run.rule.blend(f, keyframes, run.request.chunk) for f in frames]
-        fields = correspondences.fields(step, frames)
-        noise[frames] = predict(PropagatedFrames(joint, blends, fields, features), frames)
+    def advance(frames: list[int], noise: Tensor) -> None:
+        latents[frames] = denoised(run, step, latents[frames], noise)
 
-    return denoised(run, step, latents, noise)
+    joint = pass_of_step(run, wiring, step, keyframe_pass)
+    if slots := anchors_of(len(keyframes), run.window(step)):
+        anchors = pass_of_step(run, wiring, step, Anchors)
+        anchors.window = one_call(slots)
+        predict(anchors, [keyframes[slot] for slot in slots])
+        joint.anchors = anchors.anchors
+    waiting: Tensor | None = None
+    finished = 0
+    parts = windowing(len(keyframes), run.window(step), step)
+    for part in sweep(parts, run.propagated(step), partial(run.blend, step), run.request.chunk):
+        if isinstance(part, FrameBatch):
+            joint.forget_before(part.first)
+            frames = list(part.frames)
+            features = correspondences.features(step, frames) if joint.inject_features else None
+            fields = correspondences.fields(step, frames)
+            advance(frames, predict(PropagatedFrames(joint, part.blends, fields, features), frames))
+            continue
+        joint.window = part
+        noise = predict(joint, [keyframes[slot] for slot in part.slots])
+        if run.rule.reuses_keyframes:
+            # Their latents stay until the last window that holds them has seen them.
+            every = blended(waiting, noise, part, finished)
+            count = part.final - finished
+            advance(list(keyframes[finished : part.final]), every[:count])
+            waiting, finished = every[count:], part.final
 
 
 def pass_of_step(run: EditRun, wiring: Wiring, step: int, kind: Callable[..., Pass]) -> Pass:
@@ -131,6 +190,12 @@ def denoised(run: EditRun, step: int, latents: Tensor, noise: Tensor) -> Tensor:
     timesteps, level = run.plan.timesteps, run.model.schedule.level
     after = timesteps[step + 1] if step + 1 < len(timesteps) else None
     return ddim_step(latents, noise, level(timesteps[step]), level(after))
+
+
+def _jointly_edited(run: EditRun, step: int) -> int:
+    """Keyframes in a step's joint calls; beyond the limit most are in two of them."""
+    count, size = len(run.keyframes[step]), run.window(step)
+    return len(anchors_of(count, size)) + sum(len(w.slots) for w in windows(count, size, step))
 
 
 def _needs_source(run: EditRun, step: int) -> bool:

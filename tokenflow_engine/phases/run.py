@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from ..editors.plan import EditPlan
 from ..media.fit import fit_frame
 from ..media.frames import SourceInfo, read_frames
 from ..tokenflow.keyframes import KeyframeSchedule
-from ..tokenflow.propagation import RULES, PropagationRule
+from ..tokenflow.propagation import RULES, Blend, PropagationRule
+from ..tokenflow.windows import window_size
 from .cache import PhaseCache
 from .meter import ProgressMeter
 
@@ -64,8 +66,17 @@ class EditRun:
 
     def propagated_rows(self, step: int, frames: Sequence[int]) -> list[int]:
         """Places of frames within `propagated(step)`."""
-        places = {frame: row for row, frame in enumerate(self.propagated(step))}
-        return [places[frame] for frame in frames]
+        if not self.rule.reuses_keyframes:
+            return list(frames)
+        return [frame - bisect_left(self.keyframes[step], frame) for frame in frames]
+
+    def blend(self, step: int, frame: int) -> Blend:
+        """Which of a step's keyframes a frame is propagated from."""
+        return self.rule.blend(frame, self.keyframes[step], self.request.chunk)
+
+    def window(self, step: int) -> int:
+        """Keyframes that a step edits in one UNet call."""
+        return window_size(len(self.keyframes[step]), self.request.mode, self.request.window)
 
     def tensor(self, array: np.ndarray) -> Tensor:
         """Latents from disk, on the model's device."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .correspondence import nearest_neighbours, unit_tokens
 from .propagation import SIDES, Blend, propagate
+from .windows import Window
 
 
 class UNetPass(Protocol):
@@ -48,11 +49,17 @@ def extended_attention(
 ) -> Tensor:
     """Every frame of a branch attends to the keys and values of all its frames (eq. 2).
 
-    queries, keys, values: (branches * n, S, C). A branch's frames are laid end to end as one
-    sequence: keys and values are shared by all queries, without a copy for each frame.
+    queries: (branches * n, S, C); keys, values: (branches * m, S, C). A branch's frames are laid
+    end to end as one sequence: all queries share keys and values, without a copy for each frame.
     """
     queries, keys, values = (x.reshape(branches, -1, x.shape[-1]) for x in (queries, keys, values))
     return attention(attn, queries, keys, values)
+
+
+def forget_first(kept: dict[str, Tensor], count: int, dim: int) -> None:
+    """Drop each layer's first `count` keyframes along a dimension, and free their memory."""
+    for layer, tokens in kept.items():
+        kept[layer] = tokens.narrow(dim, count, tokens.shape[dim] - count).clone()
 
 
 @dataclass
@@ -61,10 +68,12 @@ class SourceKeyframes:
 
     Several calls may share one pass; their keyframes are kept in the order of the calls.
     tokens, outputs: for each layer (K, S, C): unit tokens before, and tokens after self-attention.
+    first: place of the first of them in the step's list of keyframes.
     """
 
     tokens: dict[str, Tensor] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
+    first: int = 0
 
     def attend(self, layer: str, attn: Any, tokens: Tensor) -> Tensor:
         output = _plain(attn, tokens)
@@ -74,6 +83,13 @@ class SourceKeyframes:
 
     def features(self, output: Tensor) -> Tensor:
         return output
+
+    def forget_before(self, slot: int) -> None:
+        """Free the keyframes before a place in the step's list."""
+        if slot > self.first:
+            for kept in (self.tokens, self.outputs):
+                forget_first(kept, slot - self.first, dim=0)
+            self.first = slot
 
 
 @dataclass
@@ -152,21 +168,83 @@ class EditedFrames:
 class EditedKeyframes(EditedFrames):
     """The keyframes' joint edit with extended attention; its self-attention is what is propagated.
 
-    outputs: for each layer (branches, K, S, C).
+    Several calls may share one pass, a window in each; the windows come in order.
+    outputs: for each layer (branches, K, S, C). first: place of the first of them in the step's
+        list of keyframes.
+    window: the keyframes of this call; None for a pass of one call.
+    anchors: for each layer the keys and values, (branches, S, C), of the anchors by their places.
     """
 
     outputs: dict[str, Tensor] = field(default_factory=dict)
+    first: int = 0
+    window: Window | None = None
+    anchors: dict[str, dict[int, tuple[Tensor, Tensor]]] = field(default_factory=dict)
 
     def attend_edited(
         self, layer: str, attn: Any, queries: Tensor, keys: Tensor, values: Tensor
     ) -> Tensor:
+        keys, values = self._with_anchors(layer, keys, values)
         joint = extended_attention(attn, queries, keys, values, self.branches)
         return self.keep(layer, joint.reshape(queries.shape[0], -1, joint.shape[-1]))
 
     def keep(self, layer: str, output: Tensor) -> Tensor:
         """Remember what is to be propagated, (branches * K, S, C), and return it."""
-        self.outputs[layer] = output.reshape(self.branches, -1, *output.shape[1:])
+        new = output.reshape(self.branches, -1, *output.shape[1:])
+        if self.window is not None:
+            new = blended(self.outputs.get(layer), new, self.window, self.first, dim=1)
+        self.outputs[layer] = new
         return output
+
+    def forget_before(self, slot: int) -> None:
+        """Free the keyframes before a place in the step's list."""
+        if slot > self.first:
+            forget_first(self.outputs, slot - self.first, dim=1)
+            self.first = slot
+
+    def _with_anchors(self, layer: str, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        if self.window is None or not self.window.anchors:
+            return keys, values
+        kept = [self.anchors[layer][slot] for slot in self.window.anchors]
+        before = [torch.stack(side, dim=1) for side in zip(*kept, strict=True)]
+        own = [x.reshape(self.branches, -1, *x.shape[1:]) for x in (keys, values)]
+        both = [torch.cat(parts, dim=1).flatten(0, 1) for parts in zip(before, own, strict=True)]
+        return both[0], both[1]
+
+
+@dataclass
+class Anchors(EditedKeyframes):
+    """The anchors' joint edit, whose keys and values the windows attend to."""
+
+    def attend_edited(
+        self, layer: str, attn: Any, queries: Tensor, keys: Tensor, values: Tensor
+    ) -> Tensor:
+        assert self.window is not None
+        own = [x.reshape(self.branches, -1, *x.shape[1:]).unbind(1) for x in (keys, values)]
+        self.anchors[layer] = dict(zip(self.window.slots, zip(*own, strict=True), strict=True))
+        return extended_attention(attn, queries, keys, values, self.branches).reshape_as(queries)
+
+
+def blended(kept: Tensor | None, new: Tensor, window: Window, first: int, dim: int = 0) -> Tensor:
+    """A window's share added to what earlier windows gave their keyframes, along a dimension.
+
+    kept: of keyframes from `first` on. new: of the window's. Returns those of both.
+    """
+    if kept is None and set(window.weights) == {1.0}:
+        return new
+    shape = [-1 if d == dim else 1 for d in range(new.dim())]
+    new = new * torch.tensor(window.weights, device=new.device, dtype=new.dtype).reshape(shape)
+    if kept is None:
+        return new
+    common = first + kept.shape[dim] - window.slots[0]
+    alone = kept.shape[dim] - common
+    return torch.cat(
+        [
+            kept.narrow(dim, 0, alone),
+            kept.narrow(dim, alone, common) + new.narrow(dim, 0, common),
+            new.narrow(dim, common, new.shape[dim] - common),
+        ],
+        dim,
+    )
 
 
 @dataclass
