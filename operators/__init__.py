@@ -8,8 +8,10 @@ from . import (
     command_line,
     compare_takes,
     edit_strip,
+    endings,
     engine_installation,
     presets,
+    remedies,
     running_edit,
     takes,
 )
@@ -19,6 +21,8 @@ classes = (
     *running_edit.classes,
     *takes.classes,
     *compare_takes.classes,
+    *remedies.classes,
+    *endings.classes,
     *presets.classes,
     *engine_installation.classes,
 )
@@ -28,9 +32,11 @@ def register() -> None:
     for cls in classes:
         bpy.utils.register_class(cls)
     command_line.register()
+    endings.register()
 
 
 def unregister() -> None:
+    endings.unregister()
     command_line.unregister()
     for cls in reversed(classes):
         bpy.utils.unregister_class(cls)

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import bpy
 
-from . import menus, preferences, presets, sidebar, takes
+from . import header, menus, preferences, presets, queue, sidebar, takes
 
-classes = (*preferences.classes, *sidebar.classes, *takes.classes, *presets.classes)
+classes = (
+    *preferences.classes,
+    *sidebar.classes,
+    *queue.classes,
+    *takes.classes,
+    *presets.classes,
+)
 
 
 def register() -> None:
     for cls in classes:
         bpy.utils.register_class(cls)
     menus.register()
+    header.register()
 
 
 def unregister() -> None:
+    header.unregister()
     menus.unregister()
     for cls in reversed(classes):
         bpy.utils.unregister_class(cls)

@@ -9,7 +9,8 @@ from ..sequencer.compatibility import sequencer_scene
 from ..sequencer.queue_timer import edit_queue
 from ..sequencer.settings import TokenFlowSettings, is_custom
 from ..sequencer.source_strip import obstacle, strips_to_edit
-from .edit_boxes import draw_edit, draw_refusal
+from .edit_boxes import draw_refusal
+from .queue import draw_queue
 
 
 class TOKENFLOW_PT_edit(Panel):
@@ -29,8 +30,7 @@ class TOKENFLOW_PT_edit(Panel):
         queue = edit_queue()
         if queue.refusal is not None:
             draw_refusal(layout, context, queue.refusal)
-        for edit in reversed(queue.edits):
-            draw_edit(layout, context, edit)
+        draw_queue(layout, context)
         _draw_main_settings(layout, settings)
         heading, advanced = layout.panel("tokenflow_advanced", default_closed=True)
         heading.label(text="Advanced")

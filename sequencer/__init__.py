@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from . import comparison, preset_list, queue_timer, settings
+from . import comparison, preset_list, project_events, queue_rows, queue_timer, settings
 
 
 def register() -> None:
     settings.register()
+    queue_rows.register()
     queue_timer.register()
+    project_events.register()
     preset_list.register()
     comparison.register()
 
@@ -15,5 +17,7 @@ def register() -> None:
 def unregister() -> None:
     comparison.unregister()
     preset_list.unregister()
+    project_events.unregister()
     queue_timer.unregister()
+    queue_rows.unregister()
     settings.unregister()

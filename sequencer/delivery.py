@@ -9,9 +9,11 @@ import bpy
 from bpy.types import Scene, Strip
 
 from ..tokenflow_engine.client.errors import TokenFlowError
-from .result_strip import add_result_strip
+from ..tokenflow_engine.client.progress import EditResult
+from .compatibility import sequencer_scene
+from .result_strip import add_result_strip, add_result_without_source
 from .strip_edit import StripEdit
-from .strip_identity import locate
+from .strip_identity import is_open, known_uids, locate
 from .takes import show_only, takes_of
 
 
@@ -21,27 +23,63 @@ def place_result(edit: StripEdit) -> None:
     Raises:
         TokenFlowError: they have no place in the project that is open; they stay where they are.
     """
-    result = edit.result
-    assert result is not None
-    found = locate(edit.uid, edit.scene_uid, edit.strip_name)
-    if found is None:
-        raise TokenFlowError(
-            "bad_request",
-            f'The strip "{edit.strip_name}" is gone, so its edit has no place.',
-            f"The edited frames are in {result.output}.",
+    found = source_of(edit)
+    if found is None and edit.blend and not is_open(edit.blend):
+        raise _no_place(
+            edit,
+            f'The result belongs to "{Path(edit.blend).name}", which is not open.',
+            "Open it, then place the result.",
         )
-    pictures = [Path(result.output) / f"{n:05d}.png" for n in range(result.frame_count)]
+    if found is None:
+        raise _no_place(
+            edit,
+            f'The strip "{edit.strip_name}" is gone, so its edit has no place.',
+            "Place the result without it, or undo what removed it first.",
+        )
+    scene, source = found
+    # Undo may have taken the mark off.
+    source.tokenflow.uid = edit.uid
     try:
-        scene, source = found
-        # Undo may have taken the mark off.
-        source.tokenflow.uid = edit.uid
-        strip = add_result_strip(scene, source, edit.frames, pictures, edit.request, result)
+        strip = add_result_strip(
+            scene, source, edit.frames, _pictures(edit), edit.request, _result(edit)
+        )
     except TokenFlowError as error:
-        error.remedy += f" The edited frames are in {result.output}."
-        raise
+        raise _no_place(edit, error.message, error.remedy) from error
     _show_alone(scene, strip)
-    edit.result_name, edit.channel = strip.name, strip.channel
-    _push_undo_step()
+    _remember(edit, strip)
+
+
+def place_anywhere(edit: StripEdit) -> None:
+    """Put the edited frames above their source or, where that is gone, at the frames that it had.
+
+    For a result that the user asked to place. One that lies in the project already stays alone.
+
+    Raises:
+        TokenFlowError: the frames were deleted or moved, or no channel is free.
+    """
+    if edit.result_uid and edit.result_uid in known_uids():
+        return
+    pictures = _pictures(edit)
+    missing = next((picture for picture in pictures if not picture.is_file()), None)
+    if missing is not None:
+        raise TokenFlowError(
+            "unreadable_source",
+            f"The edited frame {missing} is missing.",
+            "Put the folder back, or make the edit again.",
+        )
+    if source_of(edit) is not None:
+        place_result(edit)
+        return
+    scene = sequencer_scene(bpy.context)
+    strip = add_result_without_source(
+        scene, edit.strip_name, edit.frames, pictures, edit.request, _result(edit)
+    )
+    _remember(edit, strip)
+
+
+def source_of(edit: StripEdit) -> tuple[Scene, Strip] | None:
+    """Where the edit's source strip is by now; None if it is not in the open project."""
+    return locate(edit.uid, edit.scene_uid, edit.strip_name, edit.scene_name, edit.blend)
 
 
 def _show_alone(scene: Scene, strip: Strip) -> None:
@@ -69,6 +107,27 @@ def sequencer_is_occupied() -> bool:
         for window in bpy.context.window_manager.windows
         for operator in window.modal_operators
     )
+
+
+def _pictures(edit: StripEdit) -> list[Path]:
+    result = _result(edit)
+    return [Path(result.output) / f"{n:05d}.png" for n in range(result.frame_count)]
+
+
+def _result(edit: StripEdit) -> EditResult:
+    assert edit.result is not None
+    return edit.result
+
+
+def _no_place(edit: StripEdit, message: str, remedy: str) -> TokenFlowError:
+    where = f"The edited frames are in {_result(edit).output}."
+    return TokenFlowError("bad_request", message, f"{remedy} {where}")
+
+
+def _remember(edit: StripEdit, strip: Strip) -> None:
+    edit.result_name, edit.channel = strip.name, strip.channel
+    edit.result_uid = strip.tokenflow.uid
+    _push_undo_step()
 
 
 def _push_undo_step() -> None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import threading
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,30 +11,33 @@ from bpy.types import Scene, Strip
 
 from ..tokenflow_engine.client.edit_request import EditRequest
 from ..tokenflow_engine.client.errors import Cancelled, TokenFlowError
-from ..tokenflow_engine.client.jobs import JobState
-from .begin_edit import begin_edit
-from .delivery import DELIVERIES, sequencer_is_occupied
+from .begin_edit import begin_edit, begin_reading
+from .delivery import place_anywhere, source_of
+from .edit_progress import EditProgress
+from .edit_record import edit_from, record_of
 from .engine_command import engine_command
 from .engine_connection import EngineConnection
+from .frames_folder import unused_folder
+from .queue_store import QueueStore
 from .source_strip import check
 from .strip_edit import Stage, StripEdit
-from .strip_identity import locate
+from .strip_frames import FramesAtHand
 
 _SECONDS_BETWEEN_BLOCKING_POLLS = 0.02
-_READ_AHEAD = 2
-"""Edits that are rendered before the engine can take them: enough that it never waits for frames,
-without those of a whole queue on the disk."""
 
 
 class EditQueue:
-    """The edits and the engine they share. Nothing here blocks except `run_to_end`."""
+    """The edits and the engine they share. Nothing here blocks except `run_to_end` and `close`."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: QueueStore) -> None:
         self.edits: list[StripEdit] = []
         """In the order in which they run."""
         self.refusal: TokenFlowError | None = None
         """Why the last click began no edit."""
         self.engine = EngineConnection()
+        self._store = store
+        self._progress = EditProgress(self)
+        self._kept: dict[Path, tuple[object, ...]] = {}
 
     @property
     def unfinished(self) -> list[StripEdit]:
@@ -90,19 +89,63 @@ class EditQueue:
                     "Change the prompt or the seed to queue another, or wait for the result.",
                 )
             command = engine_command()
-            taken = {Path(edit.request.output) for edit in self.unfinished}
             edit = begin_edit(
-                scene, strip, template, kind=kind, here=here, output=output, taken=taken
+                scene,
+                strip,
+                template,
+                self._store,
+                kind=kind,
+                here=here,
+                output=output,
+                taken=self._taken(),
             )
         except TokenFlowError as error:
             self.refusal = error
             raise
         self.engine.use(command, busy=bool(self.unfinished))
         self.refusal = None
-        if self._may_read():
-            edit.stage = Stage.READING
         self.edits.append(edit)
+        self._progress.advance(edit)
+        self._keep_records()
         return edit
+
+    def retry(self, edit: StripEdit, request: EditRequest | None = None) -> None:
+        """Put an edit that failed, was cancelled or interrupted back in line, at its end.
+
+        Frames that were read before the interruption are used; otherwise the strip is read as it
+        is now. Phases that the engine has finished are found again in its cache.
+
+        request: the request to use from now on, with other values but the same paths.
+
+        Raises:
+            TokenFlowError: the strip, the project or the engine will not do; the edit stays.
+        """
+        if not edit.stage.can_be_retried:
+            return
+        command = engine_command()
+        request = self._with_unused_output(request or edit.request)
+        if edit.reading.finished and (edit.work / "frames").is_dir():
+            edit.request = request.validated()
+            edit.reading = FramesAtHand(edit.frames.count, True)
+        else:
+            self._read_again(edit, request)
+        self.engine.use(command, busy=bool(self.unfinished))
+        edit.stage, edit.job, edit.progress = Stage.WAITING, None, None
+        edit.cancel_requested, edit.error = False, None
+        self.edits = [*(other for other in self.edits if other is not edit), edit]
+        self._keep_records()
+
+    def place(self, edit: StripEdit) -> None:
+        """Put a result that has no place into the open project, above its source or without it.
+
+        Raises:
+            TokenFlowError: no channel is free, or the frames are gone.
+        """
+        if edit.result is None or edit.stage not in (Stage.UNPLACED, Stage.DONE):
+            return
+        place_anywhere(edit)
+        edit.stage, edit.error = Stage.DONE, None
+        self._keep_records()
 
     def cancel(self, edit: StripEdit) -> None:
         """Ask to end an edit; returns at once."""
@@ -110,13 +153,43 @@ class EditQueue:
             return
         edit.cancel_requested = True
         if edit.job is None or edit.stage is Stage.PLACING:
-            self._finish(edit, Stage.CANCELLED)
+            self._progress.finish(edit, Stage.CANCELLED)
         else:
             self.engine.cancel(edit.job)
 
+    def stop_engine(self) -> None:
+        """End the engine at once, for an edit that does not heed its cancelling.
+
+        The other edits that it had go to the next engine, which starts by itself.
+        """
+        for edit in self.unfinished:
+            if edit.stage is Stage.ENGINE and edit.cancel_requested:
+                self._progress.finish(edit, Stage.CANCELLED)
+            elif edit.stage is Stage.ENGINE:
+                edit.reading = FramesAtHand(edit.frames.count, True)
+                edit.stage, edit.job = Stage.WAITING, None
+        self.engine.stop()
+        self._keep_records()
+
+    def move(self, edit: StripEdit, places: int) -> None:
+        """Let a waiting edit run earlier (negative) or later, past other waiting ones."""
+        waiting = [other for other in self.edits if other.is_waiting]
+        if edit not in waiting:
+            return
+        wanted = list(waiting)
+        wanted.remove(edit)
+        wanted.insert(max(0, waiting.index(edit) + places), edit)
+        turns = iter(wanted)
+        self.edits = [next(turns) if other.is_waiting else other for other in self.edits]
+        self.engine.order([other.job for other in wanted if other.job is not None])
+        self._keep_records()
+
     def dismiss(self, edit: StripEdit) -> None:
         """Forget a finished edit; its strip and frames stay."""
-        self.edits = [other for other in self.edits if other is not edit or not edit.stage.finished]
+        if edit.stage.finished and edit in self.edits:
+            self.edits.remove(edit)
+            self._progress.clean_up(edit)
+            self._keep_records()
 
     def poll(self, budget_seconds: float = 0.002) -> bool:
         """Take every edit as far as it gets without waiting.
@@ -126,13 +199,8 @@ class EditQueue:
         before = [edit.seen for edit in self.edits]
         self.engine.poll(budget_seconds)
         for edit in self.unfinished:
-            try:
-                self._advance(edit)
-            except TokenFlowError as error:
-                self._fail(edit, error)
-            except Exception as error:
-                # An edit that raises must not stop the timer, and with it all other edits.
-                self._fail(edit, _internal(error))
+            self._progress.advance(edit)
+        self._keep_records()
         return before != [edit.seen for edit in self.edits]
 
     def run_to_end(
@@ -155,70 +223,75 @@ class EditQueue:
             raise
         if edit.error is not None:
             raise edit.error
-        found = locate(edit.uid, edit.scene_uid, edit.strip_name)
+        found = source_of(edit)
         if edit.stage is Stage.CANCELLED or found is None:
             raise Cancelled()
         return found[0].sequence_editor.strips_all[edit.result_name]
 
+    def recover(self) -> None:
+        """Show what earlier Blenders left: interrupted edits, and results that were not placed."""
+        for left in self._store.left_edits():
+            edit = edit_from(left.values, left.folder)
+            if edit is None or self.find(edit.id) is not None:
+                self._store.drop(left.folder)
+            else:
+                self.edits.append(edit)
+        self._keep_records()
+
+    def settle(self, edits: list[StripEdit]) -> None:
+        """Results that lie in a project that was saved need no record any more."""
+        for edit in edits:
+            if edit.stage is Stage.DONE:
+                edit.is_kept = False
+        self._keep_records()
+
     def close(self) -> None:
-        """End all edits and the engine."""
+        """End the engine. Unfinished edits are kept for the next Blender, all others end here."""
         for edit in self.unfinished:
-            self._finish(edit, Stage.CANCELLED)
+            self._progress.finish(edit, Stage.INTERRUPTED if edit.is_kept else Stage.CANCELLED)
+        self._keep_records()
         self.engine.close()
+        self._store.close()
 
-    def _may_read(self) -> bool:
-        stages = [edit.stage for edit in self.edits]
-        return Stage.READING not in stages and stages.count(Stage.ENGINE) <= _READ_AHEAD
+    def _taken(self) -> set[Path]:
+        return {Path(edit.request.output) for edit in self.unfinished}
 
-    def _advance(self, edit: StripEdit) -> None:
-        if edit.stage is Stage.WAITING and self._may_read():
-            edit.stage = Stage.READING
-        elif edit.stage is Stage.READING:
-            edit.progress = edit.reading.advance()
-            if edit.reading.finished:
-                edit.job = self.engine.submit(edit.request)
-                edit.progress = None
-                edit.stage = Stage.ENGINE
-        elif edit.stage is Stage.ENGINE and edit.job is not None:
-            edit.progress = edit.job.progress
-            if edit.job.state is JobState.DONE:
-                edit.result = edit.job.result
-                edit.stage = Stage.PLACING
-            elif edit.job.state is JobState.CANCELLED:
-                self._finish(edit, Stage.CANCELLED)
-            elif edit.job.state is JobState.FAILED:
-                raise edit.job.error or _internal(RuntimeError("the engine gave no reason"))
-        elif edit.stage is Stage.PLACING and not sequencer_is_occupied():
-            if edit.result is None:
-                raise _internal(RuntimeError("the engine gave no result"))
-            DELIVERIES[edit.kind](edit)
-            self._finish(edit, Stage.DONE)
+    def _with_unused_output(self, request: EditRequest) -> EditRequest:
+        """The request with another folder where a later edit has taken the one it had."""
+        output = Path(request.output)
+        if output.name.rpartition("_")[2].isdecimal():
+            output = unused_folder(output, self._taken())
+        return replace(request, output=str(output))
 
-    def _fail(self, edit: StripEdit, error: TokenFlowError) -> None:
-        edit.error = error
-        self._finish(edit, Stage.FAILED if edit.result is None else Stage.UNPLACED)
+    def _read_again(self, edit: StripEdit, request: EditRequest) -> None:
+        found = source_of(edit)
+        if found is None:
+            name = Path(edit.blend).name or "its project"
+            raise TokenFlowError(
+                "bad_request",
+                f'The strip "{edit.strip_name}" is not in the project that is open.',
+                f"Open {name}, then try again.",
+            )
+        scene, strip = found
+        check(strip)
+        store = self._store if edit.is_kept else None
+        begun = begin_reading(scene, strip, request, store, output=Path(request.output))
+        self._progress.clean_up(edit)
+        strip.tokenflow.uid = edit.uid
+        edit.frames, edit.request = begun.frames, begun.request
+        edit.work, edit.reading = begun.work, begun.reading
+        edit.scene_uid, edit.scene_name = scene.session_uid, scene.name
 
-    def _finish(self, edit: StripEdit, stage: Stage) -> None:
-        edit.stage = stage
-        edit.reading.close()
-        if edit.job is not None:
-            self.engine.forget(edit.job)
-        # Hundreds of files take longer to delete than a tick may take.
-        threading.Thread(target=_clean_up, args=(edit,), daemon=True).start()
-
-
-def _clean_up(edit: StripEdit) -> None:
-    shutil.rmtree(edit.work, ignore_errors=True)
-    if edit.new_place is not None:
-        # Only an empty folder can be removed this way.
-        with contextlib.suppress(OSError):
-            edit.new_place.rmdir()
-
-
-def _internal(error: Exception) -> TokenFlowError:
-    return TokenFlowError(
-        "internal",
-        f"Something unexpected happened: {error}",
-        "Copy the report and send it to the developers.",
-        "".join(traceback.format_exception(error)),
-    )
+    def _keep_records(self) -> None:
+        """Bring the records up to date with what has changed since they were written."""
+        wanted = {}
+        for number, edit in enumerate(self.edits):
+            if edit.is_kept and edit.stage is not Stage.CANCELLED:
+                # How far its job is, is the engine's to know.
+                now = (number, edit.stage, edit.blend, edit.error, edit.request)
+                wanted[edit.work] = (*now, edit.reading.finished)
+                if self._kept.get(edit.work) != wanted[edit.work]:
+                    self._store.keep(edit.work, record_of(edit, number))
+        for folder in self._kept.keys() - wanted.keys():
+            self._store.drop(folder)
+        self._kept = wanted

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import sys
 from pathlib import Path
 
 import bpy
@@ -48,6 +52,11 @@ class EngineConnection:
         if self._session is not None:
             self._session.cancel(job)
 
+    def order(self, jobs: list[Job]) -> None:
+        """Let these waiting jobs run in this order."""
+        if self._session is not None:
+            self._session.order(jobs)
+
     def forget(self, job: Job) -> None:
         """Follow a job no longer; one that is unfinished is cancelled."""
         if self._session is not None:
@@ -57,6 +66,17 @@ class EngineConnection:
     def poll(self, budget_seconds: float) -> None:
         if self._session is not None:
             self._session.poll(budget_seconds)
+
+    def stop(self) -> None:
+        """End the engine, also in the middle of a job; the next job starts a new one."""
+        pid = self.pid
+        if self._session is not None:
+            self._session.close()
+            self._session.jobs.clear()
+        # It is its own process group's only member, and heeds nothing else while a call lasts.
+        if pid is not None:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
 
     def close(self) -> None:
         """Let the engine go; a later job starts a new one."""

@@ -18,10 +18,14 @@ def new_frames_folder(scene: Scene, strip_name: str, taken: Container[Path]) -> 
     else, while the .blend is not saved, a folder of the add-on's own.
     taken: folders that running edits will make.
     """
-    place = _place(scene)
-    name = bpy.path.clean_name(strip_name)
-    number = 1
-    while (folder := place / f"{name}_{number}").exists() or folder in taken:
+    return unused_folder(_place(scene) / f"{bpy.path.clean_name(strip_name)}_1", taken)
+
+
+def unused_folder(wanted: Path, taken: Container[Path]) -> Path:
+    """The wanted folder NAME_1, or the first of NAME_2, NAME_3 ... that nobody has or will make."""
+    name, _, digits = wanted.name.rpartition("_")
+    number = int(digits)
+    while (folder := wanted.with_name(f"{name}_{number}")).exists() or folder in taken:
         number += 1
     return folder
 

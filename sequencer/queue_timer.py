@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import atexit
+from collections.abc import Callable
 
 import bpy
 
 from .edit_queue import EditQueue
+from .engine_command import own_folder
+from .queue_rows import show_rows
+from .queue_store import QueueStore
+from .strip_edit import StripEdit
 
 _SECONDS_BETWEEN_TICKS = 0.1
+_SECONDS_TO_FIRST_LOOK = 0.5
 
 _queue: EditQueue | None = None
+
+on_end: list[Callable[[StripEdit], None]] = []
+"""Called from the timer with each edit that has ended by itself, well or not."""
 
 
 def edit_queue() -> EditQueue:
@@ -22,38 +31,61 @@ def edit_queue() -> EditQueue:
 
 def ensure_ticking() -> None:
     """Have Blender poll the queue until it has no more to do. Without a window timers never run."""
+    show_queue()
     if not bpy.app.timers.is_registered(_tick):
         bpy.app.timers.register(_tick, persistent=True)
+
+
+def show_queue() -> None:
+    """Have the panels show the queue as it is now."""
+    if _queue is not None:
+        show_rows(_queue.edits)
+    redraw_sidebars()
 
 
 def _tick() -> float | None:
     if _queue is None:
         return None
+    running = _queue.unfinished
     if _queue.poll():
-        redraw_sidebars()
+        show_queue()
+    for edit in running:
+        if edit.stage.finished:
+            for tell in on_end:
+                tell(edit)
     return _SECONDS_BETWEEN_TICKS if _queue.unfinished else None
 
 
+def _look_for_left_edits() -> None:
+    if _queue is not None:
+        _queue.recover()
+        show_queue()
+
+
 def redraw_sidebars() -> None:
-    """Have the Sequencer's sidebars drawn again."""
+    """Have the Sequencer's sidebars drawn again; where one is closed, the header that stands in."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             if area.type == "SEQUENCE_EDITOR":
+                wanted = "UI" if area.spaces.active.show_region_ui else "HEADER"
                 for region in area.regions:
-                    if region.type == "UI":
+                    if region.type == wanted:
                         region.tag_redraw()
 
 
 def register() -> None:
     global _queue
-    _queue = EditQueue()
+    _queue = EditQueue(QueueStore(own_folder("queue")))
     atexit.register(_queue.close)
+    if not bpy.app.background:
+        bpy.app.timers.register(_look_for_left_edits, first_interval=_SECONDS_TO_FIRST_LOOK)
 
 
 def unregister() -> None:
     global _queue
-    if bpy.app.timers.is_registered(_tick):
-        bpy.app.timers.unregister(_tick)
+    for timer in (_tick, _look_for_left_edits):
+        if bpy.app.timers.is_registered(timer):
+            bpy.app.timers.unregister(timer)
     if _queue is not None:
         atexit.unregister(_queue.close)
         _queue.close()

@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import bpy
 from bpy.types import Scene, SequenceEditor, Strip
@@ -37,20 +38,29 @@ def free_channel(editor: SequenceEditor, source: Strip, first: int, end: int) ->
     Raises:
         TokenFlowError: code "bad_request", if there is none.
     """
-    taken = {
-        strip.channel
-        for strip in parent_strips(editor, source)
-        if left_handle(strip) < end and right_handle(strip) > first
-    }
-    channels = parent_channels(editor, source)
-    for channel in range(source.channel + 1, _TOP_CHANNEL + 1):
-        if channel not in taken and not channels[channel].mute and not channels[channel].lock:
-            return channel
+    beside = (parent_strips(editor, source), parent_channels(editor, source))
+    channel = _free_channel(*beside, source.channel + 1, first, end)
+    if channel is not None:
+        return channel
     raise TokenFlowError(
         "bad_request",
         f'There is no free channel above "{source.name}".',
         "Free one, or move the strip down.",
     )
+
+
+def _free_channel(strips: Any, channels: Any, lowest: int, first: int, end: int) -> int | None:
+    taken = {
+        strip.channel
+        for strip in strips
+        if left_handle(strip) < end and right_handle(strip) > first
+    }
+    free = (
+        channel
+        for channel in range(lowest, _TOP_CHANNEL + 1)
+        if channel not in taken and not channels[channel].mute and not channels[channel].lock
+    )
+    return next(free, None)
 
 
 def add_result_strip(
@@ -76,18 +86,56 @@ def add_result_strip(
     first = round(content_start(source) + frames.content_offset) + skipped
     channel = free_channel(editor, source, first, first + len(pictures))
     with prefetch_silenced(editor):
-        strip = parent_strips(editor, source).new_image(
-            name=f"{source.name} TokenFlow",
-            filepath=_as_saved(pictures[0]),
-            channel=channel,
-            frame_start=first,
-            fit_method="ORIGINAL",
+        strip = _new_strip(
+            parent_strips(editor, source), source.name, pictures, channel, first, "ORIGINAL"
         )
-        for picture in pictures[1:]:
-            strip.elements.append(picture.name)
         _frame_like(strip, scene, source, frames, (result.width, result.height))
-        strip.select = False
-    _keep(strip, source, request, result)
+    _keep(strip, request, result)
+    strip.tokenflow.source_uid, strip.tokenflow.source_name = strip_uid(source), source.name
+    return strip
+
+
+def add_result_without_source(
+    scene: Scene,
+    source_name: str,
+    frames: StripFrames,
+    pictures: Sequence[Path],
+    request: EditRequest,
+    result: EditResult,
+) -> Strip:
+    """Put the pictures at the frames where their source was, fitted into the scene's frame.
+
+    Raises:
+        TokenFlowError: code "bad_request", if no channel is free.
+    """
+    editor = scene.sequence_editor or scene.sequence_editor_create()
+    first = frames.first + (request.frames[0] if request.frames is not None else 0)
+    end = first + len(pictures)
+    channel = _free_channel(editor.strips, editor.channels, 1, first, end)
+    if channel is None:
+        raise TokenFlowError(
+            "bad_request", f"There is no free channel at frame {first}.", "Free one."
+        )
+    with prefetch_silenced(editor):
+        strip = _new_strip(editor.strips, source_name, pictures, channel, first, "FIT")
+    _keep(strip, request, result)
+    strip.tokenflow.source_name = source_name
+    return strip
+
+
+def _new_strip(
+    strips: Any, source_name: str, pictures: Sequence[Path], channel: int, first: int, fit: str
+) -> Strip:
+    strip = strips.new_image(
+        name=f"{source_name} TokenFlow",
+        filepath=_as_saved(pictures[0]),
+        channel=channel,
+        frame_start=first,
+        fit_method=fit,
+    )
+    for picture in pictures[1:]:
+        strip.elements.append(picture.name)
+    strip.select = False
     return strip
 
 
@@ -107,12 +155,10 @@ def _frame_like(
         strip.blend_alpha = source.blend_alpha
 
 
-def _keep(strip: Strip, source: Strip, request: EditRequest, result: EditResult) -> None:
+def _keep(strip: Strip, request: EditRequest, result: EditResult) -> None:
     kept = strip.tokenflow
     keep_request(kept, request)
     strip_uid(strip)
-    kept.source_uid = strip_uid(source)
-    kept.source_name = source.name
     kept.folder = _as_saved(Path(result.output))
     kept.request = json.dumps(request.to_json())
     kept.result = json.dumps(result.to_json())

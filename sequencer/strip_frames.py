@@ -129,7 +129,21 @@ class ReadingElsewhere:
         return self._log.read_text("utf-8", "replace")[-_LOG_TAIL:]
 
 
-Reading = ReadingHere | ReadingElsewhere
+class FramesAtHand:
+    """Frames that were rendered before, or never: `finished` says which."""
+
+    def __init__(self, count: int, finished: bool) -> None:
+        self._count = count
+        self.finished = finished
+
+    def advance(self) -> Progress:
+        return Progress("prepare", self._count, self._count)
+
+    def close(self) -> None:
+        """Nothing to stop."""
+
+
+Reading = ReadingHere | ReadingElsewhere | FramesAtHand
 
 
 def read(

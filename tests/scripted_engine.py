@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -44,7 +45,11 @@ def scripted_edit(
     progress: ProgressCallback | None = None,
     cancelled: CancelCheck | None = None,
 ) -> EditResult:
-    """Do what the prompt says: "steps N", "flood N", "hang", "raise", "memory" or "exit N"."""
+    """Do what the prompt says: "steps N", "flood N", "hang", "raise", "memory", "exit N", "write".
+
+    "write" leaves as many pictures as the source has, its own; "steps N" does as well where the
+    source is a folder of pictures.
+    """
     assert progress is not None and cancelled is not None
     action, _, argument = request.prompt.partition(" ")
     number = int(argument or 0)
@@ -68,6 +73,10 @@ def scripted_edit(
             progress(Progress(phase, done, number, eta_seconds=float(number - done)))
             if action == "steps":
                 time.sleep(STEP_SECONDS)
+    pictures = sorted(Path(request.source).glob("*.png"))
+    if action in ("write", "steps") and pictures:
+        number = len(pictures)
+        shutil.copytree(request.source, request.output)
     return EditResult(
         output=request.output,
         frame_count=number,

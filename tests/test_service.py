@@ -402,6 +402,36 @@ def test_a_running_job_is_cancelled_by_the_engine_and_a_queued_one_at_once(
     assert third.state is JobState.DONE
 
 
+def test_queued_jobs_run_in_the_order_they_are_put_in(session: EngineSession, folder: Path) -> None:
+    running_one = session.submit(edit("steps 100000", folder))
+    second, third, fourth = (session.submit(edit("steps 3", folder)) for _ in range(3))
+    running(session, running_one)
+    with closing(Stranger(ready(session, folder)).authenticated()) as client:
+        assert client.call("job.order", jobs="all")["error"]["data"]["code"] == "bad_request"
+        # Jobs that nobody knows or that run already are passed over, others keep their turns.
+        told = client.call("job.order", jobs=["x", fourth.id, running_one.id, second.id])["result"]
+        assert told["waiting"] == [fourth.id, third.id, second.id]
+    session.order([third, fourth])
+    session.cancel(running_one)
+    begun: list[Job] = []
+    while len(begun) < 3:
+        begun += [j for j in session.poll() if j.progress is not None and j not in begun][:1]
+        begun = [j for j in begun if j is not running_one]
+        time.sleep(0.001)
+    assert begun == [third, fourth, second]
+
+
+def test_jobs_that_were_waiting_for_a_lost_engine_say_so(
+    session: EngineSession, folder: Path
+) -> None:
+    first, second = session.submit(edit("hang", folder)), session.submit(edit("steps 1", folder))
+    running(session, first)
+    os.kill(session.engine_pid or pytest.fail(), signal.SIGKILL)
+    finish(session, second)
+    assert (first.state, first.lost_in_queue) == (JobState.FAILED, False)
+    assert (second.state, second.lost_in_queue) == (JobState.FAILED, True)
+
+
 def test_a_job_cancelled_before_the_engine_is_up_is_never_sent(
     session: EngineSession, folder: Path
 ) -> None:

@@ -35,6 +35,7 @@ class Job:
     progress: the latest report, None before the first.
     result: set once the state is DONE.
     error: set once the state is FAILED.
+    lost_in_queue: the engine ended before this job's turn; another engine may well make it.
     cancel_requested: the user asked to cancel; the state follows when the engine has stopped.
     """
 
@@ -44,4 +45,5 @@ class Job:
     progress: Progress | None = None
     result: EditResult | None = None
     error: TokenFlowError | None = None
+    lost_in_queue: bool = False
     cancel_requested: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,18 @@ class EngineSession:
         if sent and self._link is not None:
             try:
                 self._link.send("job.cancel", {"job": job.id})
+            except TokenFlowError as error:
+                self._lose(error)
+
+    def order(self, jobs: Sequence[Job]) -> None:
+        """Let jobs that wait run in this order; those that run or have ended stay as they are."""
+        names = [job.id for job in jobs if job.state in (JobState.WAITING, JobState.QUEUED)]
+        # Those not yet sent go out in the order they are held.
+        for name in names:
+            self.jobs[name] = self.jobs.pop(name)
+        if self._link is not None and self._state is EngineState.READY:
+            try:
+                self._link.send("job.order", {"jobs": names})
             except TokenFlowError as error:
                 self._lose(error)
 
@@ -209,5 +222,6 @@ class EngineSession:
             if job.cancel_requested:
                 self._finish(job, JobState.CANCELLED)
             else:
+                job.lost_in_queue = job.state is JobState.QUEUED
                 job.error = error
                 self._finish(job, JobState.FAILED)

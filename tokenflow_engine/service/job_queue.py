@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,6 +110,18 @@ class JobQueue:
                 self._waiting.remove(job)
                 self._finish(job, JobState.CANCELLED)
             return job.description()
+
+    def order(self, job_ids: Sequence[str]) -> list[str]:
+        """Let waiting jobs run in this order; return the ids of all that wait, the next one first.
+
+        Jobs that are not named keep their turns; ids of jobs that do not wait are passed over.
+        """
+        with self._changed:
+            waiting = {job.id: job for job in self._waiting}
+            named = [waiting[job_id] for job_id in dict.fromkeys(job_ids) if job_id in waiting]
+            turns = iter(named)
+            self._waiting = deque(next(turns) if job in named else job for job in self._waiting)
+            return [job.id for job in self._waiting]
 
     def describe(self, job_id: str) -> dict[str, Any]:
         with self._changed:

@@ -32,6 +32,7 @@ class EngineMethods:
             "models.list": self._models,
             "job.submit": self._submit,
             "job.cancel": lambda params: self._queue.cancel(job_id(params)),
+            "job.order": self._order,
             "job.status": self._status,
         }
 
@@ -50,6 +51,12 @@ class EngineMethods:
         checked = checked_paths(EditRequest.from_json(request), self._runtime)
         position = self._queue.submit(job_id(params), checked)
         return {"job": job_id(params), "state": "queued", "position": position}
+
+    def _order(self, params: Params) -> Params:
+        jobs = params.get("jobs")
+        if not isinstance(jobs, list) or not all(isinstance(job, str) for job in jobs):
+            raise TokenFlowError("bad_request", "The order is not a list of jobs.")
+        return {"waiting": self._queue.order(jobs)}
 
     def _status(self, params: Params) -> Params:
         if "job" not in params:

@@ -1,0 +1,122 @@
+"""An edit's way from one stage to the next."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+import traceback
+from pathlib import Path
+from typing import Protocol
+
+from ..tokenflow_engine.client.errors import TokenFlowError
+from ..tokenflow_engine.client.jobs import JobState
+from .delivery import DELIVERIES, sequencer_is_occupied
+from .engine_connection import EngineConnection
+from .strip_edit import Stage, StripEdit
+
+_READ_AHEAD = 2
+"""Edits that are rendered before the engine can take them: enough that it never waits for frames,
+without those of a whole queue on the disk."""
+_MOST_SUBMISSIONS = 3
+
+
+class _Queue(Protocol):
+    edits: list[StripEdit]
+    engine: EngineConnection
+
+
+class EditProgress:
+    """Moves the edits of a queue on; never waits, never raises."""
+
+    def __init__(self, queue: _Queue) -> None:
+        self._queue = queue
+
+    def advance(self, edit: StripEdit) -> None:
+        """Take an edit as far as it gets now; what goes wrong ends this edit alone."""
+        try:
+            self._advance(edit)
+        except TokenFlowError as error:
+            self._fail(edit, error)
+        except Exception as error:
+            self._fail(edit, internal(error))
+
+    def finish(self, edit: StripEdit, stage: Stage) -> None:
+        """End an edit at a stage that is an end."""
+        edit.stage = stage
+        edit.reading.close()
+        if edit.job is not None:
+            self._queue.engine.forget(edit.job)
+        if not edit.can_go_on:
+            self.clean_up(edit)
+
+    def clean_up(self, edit: StripEdit) -> None:
+        """Delete the strip's frames; hundreds of files take longer than a tick may take."""
+        doomed = [edit.work / "frames"] if edit.is_kept else [edit.work]
+        threading.Thread(target=_clean_up, args=(doomed, edit.new_place), daemon=True).start()
+
+    def _may_read(self) -> bool:
+        stages = [edit.stage for edit in self._queue.edits]
+        return Stage.READING not in stages and stages.count(Stage.ENGINE) <= _READ_AHEAD
+
+    def _advance(self, edit: StripEdit) -> None:
+        if edit.stage is Stage.WAITING and self._may_read():
+            edit.stage = Stage.READING
+        elif edit.stage is Stage.READING:
+            edit.progress = edit.reading.advance()
+            if edit.reading.finished:
+                self._submit(edit)
+        elif edit.stage is Stage.ENGINE and edit.job is not None:
+            edit.progress = edit.job.progress
+            self._follow(edit)
+        elif edit.stage is Stage.PLACING and not sequencer_is_occupied():
+            if edit.result is None:
+                raise internal(RuntimeError("the engine gave no result"))
+            DELIVERIES[edit.kind](edit)
+            self.finish(edit, Stage.DONE)
+
+    def _submit(self, edit: StripEdit) -> None:
+        edit.job = self._queue.engine.submit(edit.request)
+        edit.submissions += 1
+        edit.progress = None
+        edit.stage = Stage.ENGINE
+
+    def _follow(self, edit: StripEdit) -> None:
+        job = edit.job
+        assert job is not None
+        if job.state is JobState.DONE:
+            edit.result = job.result
+            edit.stage = Stage.PLACING
+        elif job.state is JobState.CANCELLED:
+            self.finish(edit, Stage.CANCELLED)
+        elif job.state is JobState.FAILED:
+            error = job.error or internal(RuntimeError("the engine gave no reason"))
+            # The engine died of another edit, before this one's turn: it deserves its own.
+            if job.lost_in_queue and edit.submissions < _MOST_SUBMISSIONS:
+                self._queue.engine.forget(job)
+                self._submit(edit)
+                return
+            raise error
+
+    def _fail(self, edit: StripEdit, error: TokenFlowError) -> None:
+        edit.error = error
+        self.finish(edit, Stage.FAILED if edit.result is None else Stage.UNPLACED)
+
+
+def _clean_up(doomed: list[Path], new_place: Path | None) -> None:
+    for folder in doomed:
+        shutil.rmtree(folder, ignore_errors=True)
+    if new_place is not None:
+        # Only an empty folder can be removed this way.
+        with contextlib.suppress(OSError):
+            new_place.rmdir()
+
+
+def internal(error: Exception) -> TokenFlowError:
+    """What nobody has foreseen, as an error that a user can report."""
+    return TokenFlowError(
+        "internal",
+        f"Something unexpected happened: {error}",
+        "Copy the report and send it to the developers.",
+        "".join(traceback.format_exception(error)),
+    )
