@@ -19,6 +19,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -81,7 +82,7 @@ class QueueStore:
                     left = list(_records(session))
                     found += left
                     if not left:
-                        self._soon(lambda session=session: self._leave(session))
+                        self._soon(partial(self._leave, session))
         return sorted(found, key=lambda left: left.values.get("number", 0))
 
     def close(self) -> None:

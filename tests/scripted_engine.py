@@ -1,7 +1,8 @@
 """The real service with a scripted edit, for faults that a real edit does not commit on demand.
 
 Run as a program it is an engine; `ScriptedEngine` is the command that starts it. What a job does
-is the first word of its prompt, with the number that follows it.
+is the first word of its prompt, with the number that follows it; of its source prompt, if it has
+one, so that a photographed panel shows a prompt as people write them.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def scripted_edit(
     source is a folder of pictures.
     """
     assert progress is not None and cancelled is not None
-    action, _, argument = request.prompt.partition(" ")
+    action, _, argument = (request.source_prompt or request.prompt).partition(" ")
     number = int(argument or 0)
     if action == "raise":
         raise ZeroDivisionError("scripted")

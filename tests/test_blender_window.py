@@ -165,6 +165,31 @@ def test_presets_are_found_applied_undone_saved_and_deleted_in_the_window(
     assert len(list(SCREENSHOTS.glob("presets_*.png"))) >= 5
 
 
+def test_the_queue_is_ordered_cancelled_retried_and_mended_by_clicks_in_the_window(
+    gui_blender: Path, display: list[str], environment: dict[str, str], tmp_path: Path
+) -> None:
+    if not shutil.which("import"):
+        pytest.skip("no screenshots: ImageMagick's program `import` is not there")
+    project = tmp_path / "shot.blend"
+    run = partial(run_blender, environment=environment)
+    code, said = run([gui_blender, "-b", *DO, ENABLE])
+    assert code == 0, said
+    code, said = run([gui_blender, "-b", "--app-template", "Video_Editing", *DO, save(project)])
+    assert code == 0, said
+    code, said = run(
+        [
+            *display,
+            *(gui_blender, "--enable-event-simulate", "-p", "0", "0", "1600", "900"),
+            *("--python-exit-code", "3", project, "--python", INSIDE / "window_queue.py"),
+        ]
+    )
+    print(said)
+    assert code == 0, said
+    assert "SCENARIO PASSED" in said
+    wait_until_gone(tmp_path)
+    assert len(list(SCREENSHOTS.glob("queue_*.png"))) >= 6
+
+
 def test_the_command_of_a_real_blender_edits_a_copy(
     gui_blender: Path, environment: dict[str, str], clip: Path, tmp_path: Path
 ) -> None:

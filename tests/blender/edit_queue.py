@@ -8,35 +8,19 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
 import bpy
-from project import add_images, add_movie, choose, new_project, room
+from project import add_images, add_movie, choose, new_project, room, scripted_engine
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TESTS))
 EDITED = 2
 """Frames that each edit has."""
 
 
 def _queue():
     return room("sequencer.queue_timer").edit_queue()
-
-
-def _scripted_engine() -> None:
-    """Have the queue start tests/scripted_engine.py from now on."""
-    launcher = room("tokenflow_engine.client.launcher")
-
-    class Scripted(launcher.EngineCommand):
-        def arguments(self, runtime: Path, owner_pid: int) -> list[str]:
-            standard = super().arguments(runtime, owner_pid)
-            after_serve = standard[standard.index("serve") + 1 :]
-            return [standard[0], str(TESTS / "scripted_engine.py"), *after_serve]
-
-    command = Scripted(Path(os.environ["TOKENFLOW_ENGINE_PYTHON"]), TESTS.parent)
-    room("sequencer.edit_queue").engine_command = lambda: command
 
 
 def _strip(name: str, channel: int) -> bpy.types.Strip:
@@ -50,7 +34,7 @@ def _strip(name: str, channel: int) -> bpy.types.Strip:
 
 def _project(work: Path, strips: int = 1) -> list[str]:
     """A saved project with strips, and a queue without edits. The strips' names."""
-    _scripted_engine()
+    scripted_engine()
     _forget_all()
     names = [f"strip {number}" for number in range(strips)]
     for number, name in enumerate(names):

@@ -37,6 +37,21 @@ def room(name: str) -> ModuleType:
     return sys.modules[f"{EXTENSION}.{name}"]
 
 
+def scripted_engine() -> None:
+    """Have the queue start tests/scripted_engine.py from now on."""
+    tests = Path(__file__).resolve().parents[1]
+    launcher = room("tokenflow_engine.client.launcher")
+
+    class Scripted(launcher.EngineCommand):
+        def arguments(self, runtime: Path, owner_pid: int) -> list[str]:
+            standard = super().arguments(runtime, owner_pid)
+            after_serve = standard[standard.index("serve") + 1 :]
+            return [standard[0], str(tests / "scripted_engine.py"), *after_serve]
+
+    command = Scripted(Path(os.environ["TOKENFLOW_ENGINE_PYTHON"]), tests.parent)
+    room("sequencer.edit_queue").engine_command = lambda: command
+
+
 def new_project(width: int = 160, height: int = 120) -> Scene:
     """Empty data; the add-on stays enabled, and its engine alive."""
     bpy.ops.wm.read_homefile(use_empty=True)

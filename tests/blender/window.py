@@ -82,13 +82,16 @@ def open_tab(area: Area, name: str) -> Script:
     raise AssertionError(f"there is no tab {name}")
 
 
-def find(area: Area, wanted: str, kind: str = "UI") -> Generator[float, None, tuple[int, int]]:
+def find(
+    area: Area, wanted: str, kind: str = "UI", across: float = 0.5
+) -> Generator[float, None, tuple[int, int]]:
     """Where the operator ("tokenflow.edit_strip") or property ("prompt") is in the sidebar.
 
     kind: another region of the area to look in.
+    across: where to look, as a share of the region's width: small buttons stand beside lists.
     """
     sidebar = region(area, kind)
-    x = sidebar.x + sidebar.width // 2
+    x = sidebar.x + int(sidebar.width * across)
     seen = []
     for y in range(sidebar.y + sidebar.height - 4, sidebar.y, -5):
         move(x, y)
@@ -116,8 +119,8 @@ def _under_mouse(area: Area, place: Region) -> str:
         return bpy.context.window_manager.clipboard
 
 
-def click(area: Area, wanted: str, kind: str = "UI") -> Script:
-    x, y = yield from find(area, wanted, kind)
+def click(area: Area, wanted: str, kind: str = "UI", across: float = 0.5) -> Script:
+    x, y = yield from find(area, wanted, kind, across)
     press("LEFTMOUSE", x, y)
     yield 0.3
 
