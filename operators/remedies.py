@@ -9,9 +9,9 @@ import bpy
 from bpy.props import StringProperty
 from bpy.types import Context, Event, Operator
 
+from ..installation.own_folders import own_folder
 from ..sequencer.compatibility import sequencer_scene
 from ..sequencer.delivery import source_of
-from ..sequencer.engine_command import own_folder
 from ..sequencer.queue_timer import edit_queue
 from ..sequencer.strip_edit import Stage, StripEdit
 from ..sequencer.strip_identity import is_open

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import bpy
 
+from ..installation.own_folders import own_folder
 from .edit_queue import EditQueue
-from .engine_command import own_folder
 from .queue_rows import show_rows
 from .queue_store import QueueStore
 from .strip_edit import StripEdit
