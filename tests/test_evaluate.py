@@ -220,7 +220,7 @@ def test_tuning_changes_the_queries_of_a_copy_alone(trial: Trial) -> None:
 def test_frames_in_one_call_or_in_several_give_the_same(
     kind: type[EditedFrames], trial: Trial
 ) -> None:
-    from tokenflow_engine.comparison.baselines import edit_every_frame
+    from tokenflow_engine.phases.preview import edit_every_frame
 
     at_once = edit_every_frame(trial.run, trial.inversion, kind, FRAMES)
     in_parts = edit_every_frame(trial.run, trial.inversion, kind, 1)

@@ -26,6 +26,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "pnp_attention": (0.0, 1.0),
     "pnp_features": (0.0, 1.0),
     "sdedit_start": (0.05, 1.0),
+    "variation": (0.0, 1.0),
+    "preview_frames": (0, 8),
 }
 """Inclusive range of each number in an `EditRequest`."""
 
@@ -64,6 +66,10 @@ class EditRequest:
     pnp_attention, pnp_features: share of the steps, [0, 1], in which the source's queries and keys
         or its features are injected.
     sdedit_start: share of the diffusion, (0, 1], that SDEdit runs.
+    variation: share, [0, 1], of fresh noise in what the edit starts from, drawn by the seed. At 0
+        that is the source's own noise, and the seed draws nothing but the keyframes.
+    preview_frames: frames, spread over the clip, that are edited jointly and alone, to judge a
+        prompt in seconds; 0 for the whole clip.
     frames: (first, last + 1) into the source, None for all.
     size: (width, height) in pixels, each a multiple of 8; None fits the source's own size.
     keyframe_schedule: JSON file holding, for each denoising step, the keyframes' frame indices.
@@ -88,6 +94,8 @@ class EditRequest:
     pnp_attention: float = 0.5
     pnp_features: float = 0.8
     sdedit_start: float = 0.9
+    variation: float = 0.0
+    preview_frames: int = 0
     frames: tuple[int, int] | None = None
     size: tuple[int, int] | None = None
     device: str = "auto"

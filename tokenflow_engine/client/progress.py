@@ -57,6 +57,7 @@ class EditResult:
     warnings: sentences the user should read (for example the words a too long prompt lost).
     scores: "warp_error" of the edit and "source_warp_error", in grey levels of 255.
     stability: the scores in words, for example "Very stable."; empty where there are none.
+    preview_of: the source's frames, counted from 0, that a preview's pictures show; else empty.
     """
 
     output: str
@@ -70,10 +71,12 @@ class EditResult:
     warnings: tuple[str, ...] = ()
     scores: dict[str, float] = field(default_factory=dict)
     stability: str = ""
+    preview_of: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> EditResult:
-        return cls(**{**fields, "warnings": tuple(fields.get("warnings", ()))})
+        lists = {name: tuple(fields.get(name, ())) for name in ("warnings", "preview_of")}
+        return cls(**{**fields, **lists})

@@ -7,14 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..diffusion.schedule import add_noise
 from ..phases.invert import Inversion
-from ..phases.joint_edit import denoised, guided_noise, initial_latents, pass_of_step
 from ..phases.run import EditRun
-from ..tokenflow.attention import EditedFrames
-from ..tokenflow.keyframes import chunks
 from ..tokenflow.wiring import tokenflow
 from .passes import SparseCausalAttention
 
@@ -23,29 +20,6 @@ TUNED = (".attn1.to_q.weight", ".attn2.to_q.weight")
 layers besides, which a UNet for pictures lacks."""
 
 TUNING_RATE = 1e-4
-
-
-def edit_every_frame(
-    run: EditRun, inversion: Inversion, kind: type[EditedFrames], at_once: int | None = None
-) -> Tensor:
-    """Clean latents (F, 4, h, w) of a Plug-and-Play edit, on the CPU.
-
-    kind: what the frames of a step attend to; one pass of it serves all calls of a step.
-    at_once: frames per UNet call, the run's chunk if None.
-    """
-    latents = initial_latents(run, inversion)
-    with tokenflow(run.model.unet) as wiring, torch.inference_mode():
-        for step, timestep in enumerate(run.plan.timesteps):
-            unet_pass = pass_of_step(run, wiring, step, kind)
-            noise = torch.empty_like(latents)
-            for some in chunks(run.frames, at_once or run.request.chunk):
-                frames = list(some)
-                source = inversion.at(timestep, frames) if unet_pass.source else None
-                noise[frames] = guided_noise(
-                    run, wiring, unet_pass, latents[frames], timestep, source
-                )
-            latents = denoised(run, step, latents, noise)
-    return latents
 
 
 def tuned_on(run: EditRun, inversion: Inversion, steps: int, seed: int) -> EditRun:

@@ -15,11 +15,12 @@ from ..phases.correspond import correspond
 from ..phases.decode import DECODED_AT_ONCE
 from ..phases.invert import Inversion
 from ..phases.joint_edit import edit_latents
+from ..phases.preview import edit_every_frame
 from ..phases.run import EditRun
 from ..tokenflow.attention import EditedFrames, EditedKeyframes
 from ..tokenflow.keyframes import KeyframeSchedule, chunks
 from ..tokenflow.wiring import tokenflow
-from .baselines import edit_every_frame, tuned_on
+from .baselines import tuned_on
 from .passes import FirstFrameAttention, KeyframesAlone, SparseCausalAttention
 
 DEFAULT_MODE = "smooth"

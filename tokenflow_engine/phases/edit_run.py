@@ -27,6 +27,7 @@ from .joint_edit import FINAL, edit_in_place, edit_key, edit_units, initial_rows
 from .latent_rows import LatentRows, RowsOnDisk
 from .meter import ProgressMeter
 from .prepare import prepare, release_models, warnings_of
+from .preview import preview_latents
 from .resources import peak_memory_mb, reset_peak
 from .run import EditRun
 from .scores import score_units, scores_of, stability
@@ -57,7 +58,7 @@ def edit(
             inversion, latents = _denoise(run)
             with meter.phase("decode"):
                 decode_frames(run, latents, folder)
-                scores = scores_of(run, folder)
+                scores = scores_of(run, folder) if run.picked is None else {}
             result = EditResult(
                 output=request.output,
                 frame_count=run.frame_count,
@@ -65,11 +66,12 @@ def edit(
                 height=run.size[1],
                 fps=run.source.fps,
                 seconds={name: round(value, 3) for name, value in meter.seconds.items()},
-                reconstruction_psnr=round(inversion.reconstruction_psnr, 3),
+                reconstruction_psnr=_rounded(inversion.reconstruction_psnr),
                 peak_memory_mb=peak_memory_mb(run.model.device),
                 warnings=tuple(warnings_of(run)),
                 scores=scores,
                 stability=stability(scores),
+                preview_of=run.picked or (),
             )
             write_edit_file(folder, _edit_file(run, result))
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -82,6 +84,10 @@ def edit(
     return result
 
 
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
 def _require_space(run: EditRun) -> None:
     need = bytes_needed(run)
     require_free_space(Path(run.request.output).parent, need.pictures)
@@ -91,6 +97,8 @@ def _require_space(run: EditRun) -> None:
 def _denoise(run: EditRun) -> tuple[Inversion, LatentRows]:
     """The three phases in the UNet: the inversion, and the edited clean latents."""
     meter, request = run.meter, run.request
+    if run.picked is not None:
+        return preview_latents(run)
     meter.plan("invert", inversion_units(run))
     meter.plan("correspond", correspondence_units(run))
     meter.plan("edit", edit_units(run))

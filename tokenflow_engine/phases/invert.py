@@ -39,8 +39,11 @@ class Inversion:
         self.noisiest = run.inversion_timesteps[-1]
 
     @property
-    def reconstruction_psnr(self) -> float:
-        """dB between source and reconstruction, mean over a few frames spread over the clip."""
+    def reconstruction_psnr(self) -> float | None:
+        """dB between source and reconstruction, mean over a few frames spread over the clip; None
+        for a preview, which has no time to measure it."""
+        if self._run.picked is not None:
+            return None
         return float(np.mean(self._store.read(RECONSTRUCTION, slice(None))))
 
     def clean(self, frames: Any) -> torch.Tensor:
@@ -68,6 +71,7 @@ def inversion_key(run: EditRun) -> str:
             "solver": request.solver,
             "precision": [str(model.dtype), model.device.type],
             "batch": request.chunk,
+            "preview": run.picked is not None,
         }
     )
 
@@ -89,7 +93,9 @@ def invert_source(run: EditRun) -> Inversion:
 
 
 def reconstructed(run: EditRun) -> list[int]:
-    """The frames that are sampled back, spread evenly over the clip."""
+    """The frames that are sampled back, spread evenly over the clip; none for a preview."""
+    if run.picked is not None:
+        return []
     count = min(RECONSTRUCTED_FRAMES, run.frame_count)
     return sorted({round(i) for i in np.linspace(0, run.frame_count - 1, count)})
 
@@ -104,6 +110,8 @@ def _invert(run: EditRun, store: LatentStore) -> None:
         originals |= {i: frames[i - start] for i in samples if batch.start <= i < batch.stop}
         invert_batch(run, store, batch, encode(run.model, frames))
         start = batch.stop
+    if not samples:
+        return
 
     # As the edit samples, whatever solver inverted.
     descending = run.inversion_timesteps[::-1]

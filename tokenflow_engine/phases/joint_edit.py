@@ -30,6 +30,7 @@ from .correspond import Correspondences, correspondence_key
 from .invert import Inversion
 from .latent_rows import LatentRows
 from .run import EditRun
+from .variation import varied
 
 FINAL = "final"
 
@@ -51,6 +52,7 @@ def edit_key(run: EditRun) -> str:
             "guidance_scale": request.guidance_scale,
             "attention_steps": run.plan.attention_steps,
             "window": run.window(0),
+            "variation": [request.variation, request.seed] if request.variation else None,
         }
     )
 
@@ -110,7 +112,8 @@ def initial_rows(run: EditRun, inversion: Inversion) -> Iterator[tuple[list[int]
     """Some frames at a time and their latents at the plan's first timestep, noised with the noise
     that the inversion ended in.
 
-    The same as the inverted latents where the inversion ends at that timestep.
+    The same as the inverted latents where the inversion ends at that timestep, and the request
+    wants no variation.
     """
     schedule, top = run.model.schedule, inversion.noisiest
     start = run.plan.timesteps[0]
@@ -118,6 +121,7 @@ def initial_rows(run: EditRun, inversion: Inversion) -> Iterator[tuple[list[int]
         frames = list(some)
         clean = inversion.clean(frames)
         noise = noise_in(inversion.at(top, frames), clean, schedule.level(top))
+        noise = varied(noise, run.request.variation, run.request.seed)
         yield frames, add_noise(clean, noise, schedule.level(start)).cpu()
 
 

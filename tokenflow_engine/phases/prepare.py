@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from ..diffusion.prompts import embed, lost_words
 from ..editors.registry import PLANS
 from ..media.fit import fit_size
 from ..media.frames import probe
-from ..tokenflow.keyframes import KeyframeSchedule, draw_schedule, read_schedule
+from ..tokenflow.keyframes import KeyframeSchedule, draw_schedule, read_schedule, spread
 from .cache import PhaseCache
 from .meter import ProgressMeter
 from .run import EditRun, fitted_frames
@@ -42,13 +43,17 @@ def prepare(request: EditRequest, meter: ProgressMeter) -> EditRun:
             f"The frame range {first}:{stop} goes beyond the source's {source.frame_count} frames.",
             f"Choose a range within 0:{source.frame_count}.",
         )
-    count = stop - first
-    if count < 2:
+    if stop - first < 2:
         raise TokenFlowError(
             "bad_request",
             "There is only one frame to edit; TokenFlow needs at least two.",
             "Choose a movie or an image sequence, or a longer range.",
         )
+    picked = None
+    if request.preview_frames:
+        picked = tuple(first + place for place in spread(stop - first, request.preview_frames))
+    numbers = picked or range(first, stop)
+    count = len(numbers)
     device = choose_device(request.device)
     model = _shelf.model(request.model, device, choose_dtype(request.dtype, device))
     size = fit_size((source.width, source.height), request.size, native=model.native_size)
@@ -66,7 +71,7 @@ def prepare(request: EditRequest, meter: ProgressMeter) -> EditRun:
         first_frame=first,
         frame_count=count,
         size=size,
-        content=_content(source_path, first, count, size, meter),
+        content=_content(source_path, numbers, size, meter),
         source_embedding=embed(model, request.source_prompt),
         edit_embeddings=torch.cat([embed(model, prompt) for prompt in prompts]),
         plan=plan,
@@ -74,22 +79,25 @@ def prepare(request: EditRequest, meter: ProgressMeter) -> EditRun:
         inversion_timesteps=inversion_timesteps,
         cache=PhaseCache(),
         meter=meter,
+        picked=picked,
     )
 
 
 def _content(
-    source: Path, first: int, count: int, size: tuple[int, int], meter: ProgressMeter
+    source: Path, numbers: Sequence[int], size: tuple[int, int], meter: ProgressMeter
 ) -> str:
     """Hash, hexadecimal, of the fitted frames."""
     digest = hashlib.blake2b(f"{size}".encode(), digest_size=16)
-    meter.plan("prepare", count)
-    for frame in fitted_frames(source, first, count, size):
+    meter.plan("prepare", len(numbers))
+    for frame in fitted_frames(source, numbers, size):
         digest.update(frame.tobytes())
         meter.advance()
     return digest.hexdigest()
 
 
 def _keyframes(request: EditRequest, frame_count: int, steps: int) -> KeyframeSchedule:
+    if request.preview_frames:
+        return (tuple(range(frame_count)),) * steps
     if request.keyframe_schedule:
         path = Path(request.keyframe_schedule)
         return read_schedule(path, frame_count, request.chunk, steps)

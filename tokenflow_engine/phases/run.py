@@ -27,7 +27,8 @@ from .meter import ProgressMeter
 class EditRun:
     """One edit on its way through the phases.
 
-    first_frame: where the range starts in the source; frame_count: frames in the range.
+    first_frame: where the range starts in the source; frame_count: frames that are edited.
+    picked: places in the source of the frames of a preview; None for an edit of the whole range.
     size: (width, height) in pixels of the edited frames.
     content: hash of the fitted frames, hexadecimal.
     source_embedding: (1, L, C). edit_embeddings: (branches, L, C), the unconditional one first, or
@@ -50,6 +51,7 @@ class EditRun:
     inversion_timesteps: tuple[int, ...]
     cache: PhaseCache
     meter: ProgressMeter
+    picked: tuple[int, ...] | None = None
 
     @property
     def rule(self) -> PropagationRule:
@@ -84,14 +86,16 @@ class EditRun:
 
     def read(self) -> Iterator[np.ndarray]:
         """The fitted source frames, (H, W, 3) uint8 RGB, one at a time."""
-        return fitted_frames(
-            Path(self.request.source), self.first_frame, self.frame_count, self.size
-        )
+        stop = self.first_frame + self.frame_count
+        numbers = range(self.first_frame, stop) if self.picked is None else self.picked
+        return fitted_frames(Path(self.request.source), numbers, self.size)
 
 
 def fitted_frames(
-    source: Path, first: int, count: int, size: tuple[int, int]
+    source: Path, numbers: Sequence[int], size: tuple[int, int]
 ) -> Iterator[np.ndarray]:
-    """Frames first ... first + count - 1 of a source at `size`, one at a time."""
-    for frame in read_frames(source, first, first + count):
-        yield fit_frame(frame, size)
+    """The frames of a source with these ascending numbers at `size`, one at a time."""
+    first, stop = numbers[0], numbers[-1] + 1
+    for number, frame in enumerate(read_frames(source, first, stop), first):
+        if number in numbers:
+            yield fit_frame(frame, size)

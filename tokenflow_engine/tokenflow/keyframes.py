@@ -54,6 +54,12 @@ def read_schedule(path: Path, frame_count: int, chunk: int, steps: int) -> Keyfr
     return tuple(tuple(row) for row in rows)
 
 
+def spread(frame_count: int, wanted: int) -> tuple[int, ...]:
+    """The middle frames of `wanted` equal parts of a clip; all frames of a shorter one."""
+    parts = min(frame_count, wanted)
+    return tuple((2 * part + 1) * frame_count // (2 * parts) for part in range(parts))
+
+
 def chunks(frames: Sequence[int], size: int) -> list[tuple[int, ...]]:
     """Frames in runs of `size`; the last one may be shorter."""
     return [tuple(frames[start : start + size]) for start in range(0, len(frames), size)]
