@@ -10,6 +10,8 @@ from . import (
     edit_strip,
     endings,
     engine_installation,
+    insert_word,
+    open_edit_file,
     presets,
     remedies,
     running_edit,
@@ -23,6 +25,8 @@ classes = (
     *compare_takes.classes,
     *remedies.classes,
     *endings.classes,
+    *open_edit_file.classes,
+    *insert_word.classes,
     *presets.classes,
     *engine_installation.classes,
 )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import bpy
 
-from . import header, menus, preferences, presets, queue, sidebar, takes
+from . import header, menus, preferences, presets, queue, sidebar, takes, vocabulary
 
 classes = (
     *preferences.classes,
+    *vocabulary.classes,
     *sidebar.classes,
     *queue.classes,
     *takes.classes,

@@ -5,12 +5,14 @@ from __future__ import annotations
 from bpy.types import Context, Panel, UILayout
 
 from ..operators.edit_strip import TOKENFLOW_OT_edit_strip
+from ..operators.open_edit_file import TOKENFLOW_OT_open_edit_file
 from ..sequencer.compatibility import sequencer_scene
 from ..sequencer.queue_timer import edit_queue
 from ..sequencer.settings import TokenFlowSettings, is_custom
 from ..sequencer.source_strip import obstacle, strips_to_edit
 from .edit_boxes import draw_refusal
 from .queue import draw_queue
+from .vocabulary import draw_vocabulary
 
 
 class TOKENFLOW_PT_edit(Panel):
@@ -24,6 +26,7 @@ class TOKENFLOW_PT_edit(Panel):
         settings = sequencer_scene(context).tokenflow
         _draw_strip_name(layout, context)
         _draw_prompts(layout, settings)
+        draw_vocabulary(layout, context, settings)
         button = layout.row()
         button.scale_y = 1.6
         button.operator(TOKENFLOW_OT_edit_strip.bl_idname, icon="SHADERFX")
@@ -68,6 +71,7 @@ def _draw_main_settings(layout: UILayout, settings: TokenFlowSettings) -> None:
     numbers = column.column(align=True)
     numbers.prop(settings, "steps")
     numbers.prop(settings, "seed")
+    numbers.prop(settings, "variation", slider=True)
 
 
 def _draw_freedom(layout: UILayout, settings: TokenFlowSettings) -> None:
@@ -111,6 +115,7 @@ def _draw_advanced(layout: UILayout, settings: TokenFlowSettings) -> None:
     layout.prop(settings, "device")
     layout.prop(settings, "dtype")
     layout.prop(settings, "frames_folder", placeholder="As in the preferences")
+    layout.operator(TOKENFLOW_OT_open_edit_file.bl_idname, icon="IMPORT")
 
 
 classes = (TOKENFLOW_PT_edit,)

@@ -104,6 +104,14 @@ class EditFields:
         precision=1,
     )
     seed: _whole_number("seed", "Seed", "Equal seeds and settings give equal results")
+    variation: _number(
+        "variation",
+        "Variation",
+        "Share of fresh noise that the edit starts from, drawn by the seed; at 0 the source's own "
+        "noise is kept, and another seed changes little",
+        subtype="FACTOR",
+        soft_max=0.6,
+    )
     chunk: _whole_number(
         "chunk", "Chunk", "Frames for each keyframe; more need more memory", soft_max=16
     )

@@ -14,7 +14,7 @@ from ..tokenflow.attention import EditedFrames, EditedKeyframes
 from ..tokenflow.keyframes import chunks
 from ..tokenflow.wiring import tokenflow
 from .invert import Inversion, inversion_key, inversion_units, invert_source
-from .joint_edit import denoised, edit_units, guided_noise, initial_latents, pass_of_step
+from .joint_edit import denoised, guided_noise, initial_latents, pass_of_step
 from .run import EditRun
 
 
@@ -27,7 +27,7 @@ def preview_latents(run: EditRun) -> tuple[Inversion, Tensor]:
     meter = run.meter
     cached = run.cache.find("invert", inversion_key(run))
     meter.plan("invert", 0 if cached else inversion_units(run))
-    meter.plan("edit", edit_units(run))
+    meter.plan("edit", _units(run))
     meter.plan("decode", run.frame_count)
     with meter.phase("invert"):
         inversion = invert_source(run)
@@ -57,3 +57,11 @@ def edit_every_frame(
                 )
             latents = denoised(run, step, latents, noise)
     return latents
+
+
+def _units(run: EditRun) -> int:
+    """Branches times frames that a preview's edit sends through the UNet."""
+    plan, branches = run.plan, len(run.edit_embeddings)
+    steps = range(len(plan.timesteps))
+    source = sum(plan.injects_attention(step) or plan.injects_features(step) for step in steps)
+    return run.frame_count * (branches * len(steps) + source)
