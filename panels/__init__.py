@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import header, menus, preferences, presets, queue, sidebar, takes, vocabulary
+from . import header, menus, preferences, presets, queue, sidebar, takes, translations, vocabulary
 
 classes = (
     *preferences.classes,
@@ -21,9 +21,11 @@ def register() -> None:
         bpy.utils.register_class(cls)
     menus.register()
     header.register()
+    translations.register()
 
 
 def unregister() -> None:
+    translations.unregister()
     header.unregister()
     menus.unregister()
     for cls in reversed(classes):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
+from bpy.app.translations import pgettext_iface
 from bpy.types import Context, UILayout
 
 _POINTS_PER_CHARACTER = 6.0
@@ -19,5 +20,5 @@ def draw_wrapped(layout: UILayout, context: Context, text: str, *, alert: bool =
     column.alert = alert
     column.scale_y = 0.85
     width = max(12, int(points / _POINTS_PER_CHARACTER))
-    for line in textwrap.wrap(text, width, break_on_hyphens=False):
+    for line in textwrap.wrap(pgettext_iface(text), width, break_on_hyphens=False):
         column.label(text=line, translate=False)
