@@ -13,6 +13,7 @@ from . import (
     insert_word,
     open_edit_file,
     presets,
+    preview,
     remedies,
     running_edit,
     takes,
@@ -21,6 +22,7 @@ from . import (
 classes = (
     *edit_strip.classes,
     *running_edit.classes,
+    *preview.classes,
     *takes.classes,
     *compare_takes.classes,
     *remedies.classes,

@@ -17,6 +17,7 @@ from ..sequencer.strip_edit import Stage, StripEdit
 from ..tokenflow_engine.client.errors import TokenFlowError
 from ..tokenflow_engine.client.jobs import JobState
 from ..tokenflow_engine.client.progress import PHASES, Progress
+from .preview import draw_preview
 from .wrapped_text import draw_wrapped
 
 _PHASE_WORDS = {
@@ -135,6 +136,9 @@ def _running(box: UILayout, edit: StripEdit) -> None:
 
 
 def _done(box: UILayout, context: Context, edit: StripEdit) -> None:
+    if edit.kind == "preview":
+        draw_preview(box, context, edit)
+        return
     draw_wrapped(box, context, f"{edit.result_name} is on channel {edit.channel}.")
     if edit.result is not None:
         for sentence in (edit.result.stability, *edit.result.warnings):

@@ -11,6 +11,7 @@ from ..sequencer.queue_timer import edit_queue
 from ..sequencer.settings import TokenFlowSettings, is_custom
 from ..sequencer.source_strip import obstacle, strips_to_edit
 from .edit_boxes import draw_refusal
+from .preview import draw_preview_button
 from .queue import draw_queue
 from .vocabulary import draw_vocabulary
 
@@ -30,6 +31,7 @@ class TOKENFLOW_PT_edit(Panel):
         button = layout.row()
         button.scale_y = 1.6
         button.operator(TOKENFLOW_OT_edit_strip.bl_idname, icon="SHADERFX")
+        draw_preview_button(layout, settings)
         queue = edit_queue()
         if queue.refusal is not None:
             draw_refusal(layout, context, queue.refusal)

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from . import comparison, preset_list, project_events, queue_rows, queue_timer, settings
+from . import (
+    comparison,
+    preset_list,
+    preview_pictures,
+    project_events,
+    queue_rows,
+    queue_timer,
+    settings,
+)
 
 
 def register() -> None:
@@ -12,9 +20,11 @@ def register() -> None:
     project_events.register()
     preset_list.register()
     comparison.register()
+    preview_pictures.register()
 
 
 def unregister() -> None:
+    preview_pictures.unregister()
     comparison.unregister()
     preset_list.unregister()
     project_events.unregister()

@@ -75,7 +75,8 @@ def begin_edit(
         new_place=None if place.exists() else place,
         reading=begun.reading,
         kind=kind,
-        is_kept=not here,
+        # A preview is looked at now or never.
+        is_kept=not here and not template.preview_frames,
         progress=Progress("prepare", 0, begun.frames.count),
     )
 
@@ -107,6 +108,8 @@ def begin_reading(
             f'"{strip.name}" has only one frame; an edit needs at least two.',
             "Choose a movie or an image sequence, or make the strip longer.",
         )
+    if template.preview_frames:
+        frames = frames.sampled(template.preview_frames)
     work = _work_folder(store)
     source = work / "frames"
     try:

@@ -11,6 +11,7 @@ from bpy.types import Scene, Strip
 from ..tokenflow_engine.client.errors import TokenFlowError
 from ..tokenflow_engine.client.progress import EditResult
 from .compatibility import sequencer_scene
+from .preview_pictures import show_preview
 from .result_strip import add_result_strip, add_result_without_source
 from .strip_edit import StripEdit
 from .strip_identity import is_open, known_uids, locate
@@ -89,7 +90,10 @@ def _show_alone(scene: Scene, strip: Strip) -> None:
         show_only(takes, takes.find(strip.tokenflow.uid))
 
 
-DELIVERIES: dict[str, Callable[[StripEdit], None]] = {"edit": place_result}
+DELIVERIES: dict[str, Callable[[StripEdit], None]] = {
+    "edit": place_result,
+    "preview": show_preview,
+}
 """By `StripEdit.kind`. Each is called once the frames are there and the Sequencer is free, and may
 raise a TokenFlowError, after which the edit stands as not placed."""
 

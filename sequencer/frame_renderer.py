@@ -2,7 +2,8 @@
 
 Imported by the add-on, and run as a program of its own by a second Blender:
 
-    blender -b --factory-startup --python frame_renderer.py -- JOB.blend SCENE META FIRST END FOLDER
+    blender -b --factory-startup --python frame_renderer.py -- \
+        JOB.blend SCENE META FIRST END STEP FOLDER
 
 META names the meta strip whose inside is shown; empty for the whole scene.
 """
@@ -24,8 +25,8 @@ def still_path(folder: Path, index: int) -> Path:
     return folder / f"{index:05d}.png"
 
 
-def render_stills(scene: Scene, first: int, end: int, folder: Path) -> Generator[int, None, None]:
-    """Render the timeline's frames first ... end - 1; yield the number of stills after each.
+def render_stills(scene: Scene, frames: range, folder: Path) -> Generator[int, None, None]:
+    """Render some of the timeline's frames; yield the number of stills after each.
 
     Raises:
         OSError, ValueError: an image of the strip cannot be read; Blender would show nothing there.
@@ -34,9 +35,11 @@ def render_stills(scene: Scene, first: int, end: int, folder: Path) -> Generator
     # Only an active dependency graph writes animated values back to the strips that are rendered.
     with bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
         bpy.context.evaluated_depsgraph_get()
-    images, count = _image_files(scene), end - first
-    for index, frame in enumerate(range(first, end)):
-        for image in images[index * len(images) // count : (index + 1) * len(images) // count]:
+    images, count = _image_files(scene), len(frames)
+    for index, frame in enumerate(frames):
+        part = images[index * len(images) // count : (index + 1) * len(images) // count]
+        # A few frames of a long strip would not be there in seconds if all its images were tried.
+        for image in part if frames.step == 1 else part[:1]:
             imbuf.load(image).free()
         path = still_path(folder, index)
         scene.frame_set(frame)
@@ -59,7 +62,7 @@ def _image_files(scene: Scene) -> list[str]:
 
 
 def main(arguments: list[str]) -> None:
-    job, scene_name, meta, first, end, folder = arguments
+    job, scene_name, meta, first, end, step, folder = arguments
     with bpy.data.libraries.load(job, link=False) as (_available, wanted):
         wanted.scenes = [scene_name]
     (scene,) = wanted.scenes
@@ -67,7 +70,7 @@ def main(arguments: list[str]) -> None:
         # Which meta strip is open is not kept in a file.
         editor = scene.sequence_editor
         editor.display_stack(editor.strips_all[meta])
-    for _count in render_stills(scene, int(first), int(end), Path(folder)):
+    for _count in render_stills(scene, range(int(first), int(end), int(step)), Path(folder)):
         pass
 
 

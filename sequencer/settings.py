@@ -218,6 +218,15 @@ class TokenFlowSettings(EditFields, bpy.types.PropertyGroup):
         subtype="FACTOR",
         options=_FIXED,
     )
+    preview_frames: IntProperty(
+        name="Preview Frames",
+        description="How many frames, spread over the strip, a preview edits",
+        default=4,
+        min=2,
+        max=int(BOUNDS["preview_frames"][1]),
+        soft_max=4,
+        options=_FIXED,
+    )
     frames_folder: _folder(
         "Frames Folder",
         "Where edited frames are written; empty for the place set in the preferences",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import bpy
 from bpy.types import Scene, SequenceEditor, Strip
@@ -49,10 +49,25 @@ class StripFrames:
     crop: Crop
     size: tuple[int, int]
     holds_opacity: bool = False
+    step: int = 1
+
+    def sampled(self, wanted: int) -> StripFrames:
+        """`wanted` frames of these, in even steps from the first to the last part of the strip.
+
+        All of them where there are fewer.
+        """
+        step = max(1, self.count // wanted)
+        first = self.first + max(0, self.count - 1 - step * (wanted - 1)) // 2
+        return replace(self, first=first, end=min(self.end, first + step * wanted), step=step)
 
     @property
     def count(self) -> int:
-        return self.end - self.first
+        return len(self.numbers)
+
+    @property
+    def numbers(self) -> range:
+        """The timeline frames that are rendered."""
+        return range(self.first, self.end, self.step)
 
     @property
     def of_whole_canvas(self) -> bool:

@@ -27,7 +27,7 @@ class ReadingHere:
         self._done = 0
         self._temporary = contextlib.ExitStack()
         alone = self._temporary.enter_context(scene_of_strip_alone(scene, strip, frames, depth))
-        self._stills = frame_renderer.render_stills(alone, frames.first, frames.end, folder)
+        self._stills = frame_renderer.render_stills(alone, frames.numbers, folder)
 
     @property
     def finished(self) -> bool:
@@ -75,7 +75,7 @@ class ReadingElsewhere:
         with scene_of_strip_alone(scene, strip, frames, depth) as alone:
             shown = (alone.name, displayed_meta(alone))
             bpy.data.libraries.write(str(job), {alone}, path_remap="ABSOLUTE", fake_user=True)
-        self._arguments = [job, *shown, frames.first, frames.end, folder]
+        self._arguments = [job, *shown, frames.first, frames.end, frames.step, folder]
 
     def _launch(self) -> subprocess.Popen[bytes]:
         with self._log.open("wb") as log:

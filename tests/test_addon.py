@@ -24,7 +24,7 @@ INSIDE = ROOT / "tests" / "blender"
 VERSIONS = ("4.5", "5.0", "5.2")
 CHECKS = (
     *("registration", "wording", "pixels", "placement", "any_strip", "bad_input", "command"),
-    *("presets", "freedom", "takes", "edit_queue", "edit_file", "translations"),
+    *("presets", "freedom", "takes", "edit_queue", "edit_file", "translations", "preview"),
     "engine_page",
     "real_edit",
 )
