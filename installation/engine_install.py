@@ -10,9 +10,6 @@ from ..requirements import environments
 from ..tokenflow_engine.client.spoken import spoken_bytes
 from .task import Task, TaskProgress
 
-KIND = "install"
-"""Under which the task runs."""
-
 LARGER_THAN_TOLD = "larger_than_told"
 """Code of the error with which it stops before a download that nobody agreed to."""
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import bpy
 
-from .engine_state import InstalledEngine, look
 from .own_folders import engines_folder
-from .task import Task
+
+if TYPE_CHECKING:
+    from .engine_state import InstalledEngine
+    from .task import Task
+
+INSTALL = "install"
+DOCTOR = "doctor"
+SPACE = "space"
+MODEL = "model"
+"""Kinds of tasks; at most one of each runs."""
 
 _SECONDS_BETWEEN_TICKS = 0.1
 
@@ -67,6 +76,8 @@ def installed_engine() -> InstalledEngine:
 
 def refresh_engine() -> InstalledEngine:
     """Look at the disk again."""
+    from .engine_state import look
+
     global _engine
     _engine = look(engines_folder())
     return _engine

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-import threading
+from typing import TYPE_CHECKING
 
 import bpy
 from bpy.props import IntProperty
 from bpy.types import Context, Event, Operator
 
-from ..installation.accelerator import BUILDS, Build, suitable_build
-from ..installation.engine_install import KIND, remove_engines, start_install
-from ..installation.engine_state import EngineState
 from ..installation.own_folders import engines_folder, preferences
-from ..installation.task_timer import follow, forget, installed_engine, is_running, refresh_engine
-from ..tokenflow_engine.client.spoken import spoken_bytes
+from ..installation.task_timer import (
+    INSTALL,
+    follow,
+    forget,
+    installed_engine,
+    is_running,
+    redraw_preferences,
+    refresh_engine,
+)
+from ..sequencer.queue_timer import edit_queue
+
+if TYPE_CHECKING:
+    import threading
+
+    from ..installation.accelerator import Build
+
+# What installs is loaded with the first click: Blender's start does not wait for it.
 
 
 def chosen_build() -> Build:
     """The build that the preferences name, or the one that suits this machine."""
+    from ..installation.accelerator import BUILDS, suitable_build
+
     settings = preferences()
     chosen = "auto" if settings is None else settings.engine_build
     return BUILDS[suitable_build() if chosen == "auto" else chosen]
@@ -39,7 +53,7 @@ class TOKENFLOW_OT_install_engine(Operator):
 
     @classmethod
     def poll(cls, context: Context) -> bool:
-        if is_running(KIND):
+        if is_running(INSTALL):
             cls.poll_message_set("The engine is being installed.")
             return False
         if not bpy.app.online_access:
@@ -55,6 +69,8 @@ class TOKENFLOW_OT_install_engine(Operator):
         )
 
     def draw(self, context: Context) -> None:
+        from ..tokenflow_engine.client.spoken import spoken_bytes
+
         build = chosen_build()
         column = self.layout.column(align=True)
         column.label(text=f"Build for: {build.title}")
@@ -64,12 +80,14 @@ class TOKENFLOW_OT_install_engine(Operator):
         column.label(text="You can go on working meanwhile.")
 
     def execute(self, context: Context) -> set[str]:
+        from ..installation.engine_install import start_install
+
         build = chosen_build()
         settings = preferences()
         index = "" if settings is None else settings.package_index.strip()
         # A tenth more than was said: a later version of a small package is no surprise.
         at_most = self.megabytes * 10**6 or build.download * 11 // 10
-        follow(KIND, start_install(engines_folder(), build.id, index, at_most))
+        follow(INSTALL, start_install(engines_folder(), build.id, index, at_most))
         return {"FINISHED"}
 
 
@@ -82,13 +100,13 @@ class TOKENFLOW_OT_cancel_install(Operator):
 
     @classmethod
     def poll(cls, context: Context) -> bool:
-        if not is_running(KIND):
+        if not is_running(INSTALL):
             cls.poll_message_set("Nothing is being installed.")
             return False
         return True
 
     def execute(self, context: Context) -> set[str]:
-        forget(KIND)
+        forget(INSTALL)
         refresh_engine()
         return {"FINISHED"}
 
@@ -102,10 +120,10 @@ class TOKENFLOW_OT_remove_engine(Operator):
 
     @classmethod
     def poll(cls, context: Context) -> bool:
-        if is_running(KIND):
+        if is_running(INSTALL):
             cls.poll_message_set("The engine is being installed. Cancel that first.")
             return False
-        if installed_engine().state is EngineState.NOT_INSTALLED:
+        if installed_engine().state.name == "NOT_INSTALLED":
             cls.poll_message_set("No engine is installed.")
             return False
         return True
@@ -121,13 +139,15 @@ class TOKENFLOW_OT_remove_engine(Operator):
         )
 
     def execute(self, context: Context) -> set[str]:
-        from ..sequencer.queue_timer import edit_queue
+        import threading
+
+        from ..installation.engine_install import remove_engines
 
         if edit_queue().unfinished:
             self.report({"ERROR"}, "Edits are running. Cancel them, or wait for them.")
             return {"CANCELLED"}
         edit_queue().close()
-        forget(KIND)
+        forget(INSTALL)
         removal = threading.Thread(target=remove_engines, args=(engines_folder(),))
         removal.start()
         if bpy.app.background:
@@ -138,8 +158,6 @@ class TOKENFLOW_OT_remove_engine(Operator):
 
 
 def _look_again(removal: threading.Thread) -> float | None:
-    from ..installation.task_timer import redraw_preferences
-
     if removal.is_alive():
         return 0.2
     refresh_engine()

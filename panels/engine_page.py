@@ -5,10 +5,10 @@ from __future__ import annotations
 import bpy
 from bpy.types import AddonPreferences, Context, UILayout
 
-from ..installation.engine_install import KIND, LARGER_THAN_TOLD, spoken_progress
+from ..installation.engine_install import LARGER_THAN_TOLD, spoken_progress
 from ..installation.engine_state import EngineState
 from ..installation.task import Task, TaskState
-from ..installation.task_timer import installed_engine, task
+from ..installation.task_timer import INSTALL, installed_engine, task
 from ..operators.engine_installation import (
     TOKENFLOW_OT_cancel_install,
     TOKENFLOW_OT_install_engine,
@@ -52,7 +52,7 @@ _TEXTS = {
 
 def draw_engine(layout: UILayout, context: Context, settings: AddonPreferences) -> None:
     box = layout.box()
-    running = task(KIND)
+    running = task(INSTALL)
     if running is not None and running.running:
         _draw_installing(box, running)
         return

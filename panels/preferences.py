@@ -4,7 +4,6 @@ from bpy.props import EnumProperty, StringProperty
 from bpy.types import AddonPreferences, Context
 
 from ..installation.own_folders import ADDON
-from .engine_page import draw_engine
 
 
 class TokenFlowPreferences(AddonPreferences):
@@ -40,6 +39,9 @@ class TokenFlowPreferences(AddonPreferences):
     )
 
     def draw(self, context: Context) -> None:
+        # Seldom drawn: Blender's start does not wait for it.
+        from .engine_page import draw_engine
+
         draw_engine(self.layout, context, self)
         column = self.layout.column()
         column.use_property_split = True

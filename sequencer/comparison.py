@@ -14,7 +14,7 @@ from bpy.types import Scene, Strip
 
 from ..tokenflow_engine.client.errors import TokenFlowError
 from .compatibility import left_handle, new_wipe, parent_strips, right_handle
-from .result_strip import prefetch_silenced
+from .prefetch import prefetch_silenced
 
 MARK = "tokenflow comparison"
 """In place of a uid, on the effect."""

@@ -4,28 +4,41 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import bpy
 
 from ..installation.own_folders import own_folder
-from .edit_queue import EditQueue
-from .queue_rows import show_rows
-from .queue_store import QueueStore
-from .strip_edit import StripEdit
+
+if TYPE_CHECKING:
+    from .edit_queue import EditQueue
+    from .strip_edit import StripEdit
 
 _SECONDS_BETWEEN_TICKS = 0.1
 _SECONDS_TO_FIRST_LOOK = 0.5
 
 _queue: EditQueue | None = None
+_is_registered = False
 
 on_end: list[Callable[[StripEdit], None]] = []
 """Called from the timer with each edit that has ended by itself, well or not."""
 
 
 def edit_queue() -> EditQueue:
-    """The queue of this Blender; there is one from `register` to `unregister`."""
-    if _queue is None:
+    """The queue of this Blender; there is one from `register` to `unregister`.
+
+    It is made, and what it is made of loaded, when it is first asked for: Blender's start does not
+    wait for what most sessions never use.
+    """
+    global _queue
+    if not _is_registered:
         raise RuntimeError("TokenFlow Edit is not registered")
+    if _queue is None:
+        from .edit_queue import EditQueue
+        from .queue_store import QueueStore
+
+        _queue = EditQueue(QueueStore(own_folder("queue")))
+        atexit.register(_queue.close)
     return _queue
 
 
@@ -39,6 +52,8 @@ def ensure_ticking() -> None:
 def show_queue() -> None:
     """Have the panels show the queue as it is now."""
     if _queue is not None:
+        from .queue_rows import show_rows
+
         show_rows(_queue.edits)
     redraw_sidebars()
 
@@ -57,8 +72,8 @@ def _tick() -> float | None:
 
 
 def _look_for_left_edits() -> None:
-    if _queue is not None:
-        _queue.recover()
+    if any(own_folder("queue").iterdir()):
+        edit_queue().recover()
         show_queue()
 
 
@@ -74,15 +89,15 @@ def redraw_sidebars() -> None:
 
 
 def register() -> None:
-    global _queue
-    _queue = EditQueue(QueueStore(own_folder("queue")))
-    atexit.register(_queue.close)
+    global _is_registered
+    _is_registered = True
     if not bpy.app.background:
         bpy.app.timers.register(_look_for_left_edits, first_interval=_SECONDS_TO_FIRST_LOOK)
 
 
 def unregister() -> None:
-    global _queue
+    global _queue, _is_registered
+    _is_registered = False
     for timer in (_tick, _look_for_left_edits):
         if bpy.app.timers.is_registered(timer):
             bpy.app.timers.unregister(timer)

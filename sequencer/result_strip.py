@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from .compatibility import (
     right_handle,
 )
 from .framing import Placement, placement_of_result
+from .prefetch import prefetch_silenced
 from .settings import keep_request
 from .strip_alone import StripFrames, placement_of, set_placement
 from .strip_identity import strip_uid
@@ -171,14 +172,3 @@ def _as_saved(path: Path) -> str:
         with contextlib.suppress(ValueError):
             return bpy.path.relpath(str(path))
     return str(path)
-
-
-@contextlib.contextmanager
-def prefetch_silenced(editor: SequenceEditor) -> Iterator[None]:
-    """Blender may crash when strips change under a running prefetch."""
-    wanted = editor.use_prefetch
-    editor.use_prefetch = False
-    try:
-        yield
-    finally:
-        editor.use_prefetch = wanted

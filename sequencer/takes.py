@@ -17,7 +17,7 @@ import bpy
 from bpy.types import Scene, Strip
 
 from .compatibility import left_handle, parent_strips, right_handle
-from .result_strip import prefetch_silenced
+from .prefetch import prefetch_silenced
 
 _OWN_FILES = re.compile(r"\d{5,}\.(png|exr)|edit\.json")
 
