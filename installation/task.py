@@ -11,7 +11,6 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..tokenflow_engine.client.errors import TokenFlowError
@@ -51,8 +50,8 @@ class Task:
     when its standard input ends: so it cannot outlive Blender.
     """
 
-    def __init__(self, command: Sequence[str], package_root: Path | None = None) -> None:
-        """package_root: folder that the program imports from, beside its own packages."""
+    def __init__(self, command: Sequence[str], environment: dict[str, str] | None = None) -> None:
+        """environment: variables of the program; without those of Blender's Python if None."""
         self.state = TaskState.RUNNING
         self.progress = TaskProgress()
         self.facts: dict[str, Any] = {}
@@ -70,7 +69,7 @@ class Task:
                 text=True,
                 encoding="utf-8",
                 errors="replace",
-                env=python_environment(package_root),
+                env=python_environment() if environment is None else environment,
                 start_new_session=True,
                 creationflags=creation_flags(),
             )

@@ -9,6 +9,7 @@ from . import (
     compare_takes,
     edit_strip,
     endings,
+    engine_health,
     engine_installation,
     insert_word,
     open_edit_file,
@@ -31,6 +32,7 @@ classes = (
     *insert_word.classes,
     *presets.classes,
     *engine_installation.classes,
+    *engine_health.classes,
 )
 
 

@@ -1,6 +1,6 @@
 """Edit > Preferences > Add-ons > TokenFlow Edit."""
 
-from bpy.props import EnumProperty, StringProperty
+from bpy.props import EnumProperty, FloatProperty, IntProperty, StringProperty
 from bpy.types import AddonPreferences, Context
 
 from ..installation.own_folders import ADDON
@@ -31,6 +31,26 @@ class TokenFlowPreferences(AddonPreferences):
         "empty to use the engine that is installed here",
         subtype="FILE_PATH",
     )
+    idle_minutes: IntProperty(
+        name="Unload After (min)",
+        description="Minutes without an edit after which the model is taken out of memory",
+        default=10,
+        min=0,
+        soft_max=120,
+    )
+    cache_folder: StringProperty(
+        name="Cache Folder",
+        description="Where results are kept for a second prompt; empty for the usual place",
+        subtype="DIR_PATH",
+    )
+    cache_gigabytes: FloatProperty(
+        name="Cache Limit (GB)",
+        description="Gigabytes that the cache may take before what was unused for longest goes",
+        default=20.0,
+        min=0.0,
+        soft_max=500.0,
+        precision=0,
+    )
     frames_folder: StringProperty(
         name="Frames Folder",
         description="Where edited frames are written; empty for a folder beside the .blend",
@@ -41,11 +61,11 @@ class TokenFlowPreferences(AddonPreferences):
     def draw(self, context: Context) -> None:
         # Seldom drawn: Blender's start does not wait for it.
         from .engine_page import draw_engine
+        from .health_page import draw_doctor, draw_memory_and_disk
 
         draw_engine(self.layout, context, self)
-        column = self.layout.column()
-        column.use_property_split = True
-        column.prop(self, "frames_folder", placeholder="Beside the .blend")
+        draw_doctor(self.layout, context)
+        draw_memory_and_disk(self.layout, context, self)
 
 
 classes = (TokenFlowPreferences,)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import bpy
+from bpy.types import AddonPreferences
 
 from ..installation.engine_state import look
 from ..installation.own_folders import PACKAGE_ROOT, engines_folder, preferences
@@ -38,17 +39,32 @@ def engine_command() -> EngineCommand:
                 "Correct it, or leave it empty.",
             )
         if python:
-            return EngineCommand(Path(python), PACKAGE_ROOT)
+            return _command(Path(python), chosen)
     inside = Path("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     of_checkout = PACKAGE_ROOT / ".envs" / "engine" / inside
     if of_checkout.is_file():
-        return EngineCommand(of_checkout, PACKAGE_ROOT)
+        return _command(of_checkout, chosen)
     installed = look(engines_folder())
     if installed.python is not None:
-        return EngineCommand(installed.python, PACKAGE_ROOT)
+        return _command(installed.python, chosen)
     raise TokenFlowError(
         "engine_missing",
         f"The engine that computes the edit is {installed.state.value}.",
         "Install it in the add-on's preferences.",
         f"Looked for {of_checkout} and in {engines_folder()}",
+    )
+
+
+def _command(python: Path, chosen: AddonPreferences | None) -> EngineCommand:
+    """With the limits and places that the preferences name; variables of the user's come first."""
+    if chosen is None:
+        return EngineCommand(python, PACKAGE_ROOT)
+    wanted = {"TOKENFLOW_CACHE_GB": f"{chosen.cache_gigabytes:g}"}
+    if chosen.cache_folder:
+        wanted["TOKENFLOW_CACHE"] = bpy.path.abspath(chosen.cache_folder)
+    return EngineCommand(
+        python,
+        PACKAGE_ROOT,
+        ("--idle-seconds", str(60 * chosen.idle_minutes)),
+        tuple((name, value) for name, value in wanted.items() if name not in os.environ),
     )

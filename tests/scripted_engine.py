@@ -32,12 +32,11 @@ class ScriptedEngine(EngineCommand):
 
     python: Path = Path(sys.executable)
     package_root: Path = ROOT
-    options: tuple[str, ...] = ()
 
     def arguments(self, runtime: Path, owner_pid: int) -> list[str]:
         standard = super().arguments(runtime, owner_pid)
         after_serve = standard[standard.index("serve") + 1 :]
-        return [standard[0], str(Path(__file__).resolve()), *after_serve, *self.options]
+        return [standard[0], str(Path(__file__).resolve()), *after_serve]
 
 
 def scripted_edit(

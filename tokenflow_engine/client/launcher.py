@@ -25,10 +25,14 @@ class EngineCommand:
 
     python: the interpreter of the engine's environment.
     package_root: the folder that contains `tokenflow_engine`.
+    options: further arguments of `serve`.
+    variables: further environment variables, by name.
     """
 
     python: Path
     package_root: Path
+    options: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
 
     def arguments(self, runtime: Path, owner_pid: int) -> list[str]:
         return [
@@ -41,10 +45,11 @@ class EngineCommand:
             str(runtime),
             "--owner-pid",
             str(owner_pid),
+            *self.options,
         ]
 
     def environment(self) -> dict[str, str]:
-        return python_environment(self.package_root)
+        return python_environment(self.package_root) | dict(self.variables)
 
 
 def python_environment(package_root: Path | None = None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`tokenflow edit`, `evaluate`, `bench`, `serve` and `doctor`."""
+"""`tokenflow edit`, `evaluate`, `bench`, `serve`, `doctor`, `cache` and `models`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ usage: tokenflow COMMAND ...
   bench     measure speed and memory on this machine
   serve     run the engine for Blender (the add-on starts it by itself)
   doctor    check this installation and say how to mend it
+  cache     how much is kept of earlier edits, and making room
+  models    models on this disk and on the hub; fetch and convert them
 
 `tokenflow COMMAND --help` tells more."""
 
-COMMANDS = ("edit", "evaluate", "bench", "serve", "doctor")
+COMMANDS = ("edit", "evaluate", "bench", "serve", "doctor", "cache", "models")
 
 
 def main(arguments: list[str]) -> int:

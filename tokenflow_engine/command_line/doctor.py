@@ -9,52 +9,54 @@ import shutil
 import sys
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 
 from ..client.errors import TokenFlowError
+from ..client.findings import Finding
 from ..client.spoken import spoken_bytes
 from ..media import ffmpeg
+from .messages import end_with_owner, say_done, say_progress
 
 PACKAGE = Path(__file__).resolve().parents[1]
 LOCK = PACKAGE.parent / "requirements" / "engine.lock"
-PYTHON = (3, 11)
-"""The version that the lock file was resolved for."""
+PYTHONS = ((3, 11), (3, 13), (3, 12))
+"""The version that the lock file was resolved for, then those that it suits as well."""
 
-SET_UP_AGAIN = "Make the engine's environment again: python3 run.py setup."
+SET_UP_AGAIN = (
+    "Make the engine's environment again: python3 run.py setup."
+    if (PACKAGE.parent / "run.py").is_file()
+    else "Install the engine again in the add-on's preferences."
+)
+INSTALL = "install_engine"
 COMFORTABLE_CACHE = 5 * 10**9
 """Bytes; the phases' results of a minute of video at 512 pixels fill about this much."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the doctor's report.
-
-    check: what was looked at. status: "OK", "WARN" (edits work, but) or "FAIL" (they do not).
-    message: what was found. remedy: what to do about it, empty when all is well.
-    """
-
-    check: str
-    status: str
-    message: str
-    remedy: str = ""
 
 
 def run(arguments: list[str]) -> int:
     """Check everything and print a line for each finding; 1 if any of them failed, else 0."""
     parser = argparse.ArgumentParser(prog="tokenflow doctor", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
-    as_json = parser.parse_args(arguments).json
+    parser.add_argument("--messages", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    as_json = given.json or given.messages
+    if given.messages:
+        end_with_owner()
     findings = []
-    for name, check in CHECKS.items():
+    for number, (name, check) in enumerate(CHECKS.items()):
+        if given.messages:
+            say_progress(name, number, len(CHECKS))
         found = examine(name, check)
         findings += found
         if not as_json:
             for finding in found:
                 print(spoken(finding), flush=True)
     failed = any(finding.status == "FAIL" for finding in findings)
+    if given.messages:
+        say_done(findings=[asdict(f) for f in findings])
+        return 0
     if as_json:
         print(json.dumps({"ok": not failed, "findings": [asdict(f) for f in findings]}, indent=1))
     elif failed:
@@ -77,15 +79,15 @@ def examine(name: str, check: Callable[[], list[Finding]]) -> list[Finding]:
     except TokenFlowError as error:
         return [Finding(name, "FAIL", error.message, error.remedy)]
     except Exception as error:
-        return [Finding(name, "FAIL", f"{type(error).__name__}: {error}", SET_UP_AGAIN)]
+        return [Finding(name, "FAIL", f"{type(error).__name__}: {error}", SET_UP_AGAIN, INSTALL)]
 
 
 def check_python() -> list[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info[:2] == PYTHON:
+    if sys.version_info[:2] in PYTHONS:
         return [Finding("Python", "OK", f"{version} at {sys.executable}")]
-    wanted = ".".join(map(str, PYTHON))
-    return [Finding("Python", "WARN", f"{version}; tested with {wanted}", SET_UP_AGAIN)]
+    wanted = ".".join(map(str, PYTHONS[0]))
+    return [Finding("Python", "WARN", f"{version}; tested with {wanted}", SET_UP_AGAIN, INSTALL)]
 
 
 def check_packages(lock: Path = LOCK) -> list[Finding]:
@@ -100,12 +102,12 @@ def check_packages(lock: Path = LOCK) -> list[Finding]:
             there = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             message = f"{name} {wanted} is not installed"
-            findings.append(Finding("Packages", "FAIL", message, SET_UP_AGAIN))
+            findings.append(Finding("Packages", "FAIL", message, SET_UP_AGAIN, INSTALL))
             continue
         # "2.13.0+cpu" is one build of 2.13.0.
         if there.partition("+")[0] != wanted:
             message = f"{name} is {there} instead of {wanted}"
-            findings.append(Finding("Packages", "WARN", message, SET_UP_AGAIN))
+            findings.append(Finding("Packages", "WARN", message, SET_UP_AGAIN, INSTALL))
     shown = ", ".join(f"{n} {pins[n]}" for n in ("torch", "diffusers", "transformers") if n in pins)
     return findings or [Finding("Packages", "OK", f"all {len(pins)} as locked ({shown})")]
 
@@ -135,7 +137,9 @@ def check_devices() -> list[Finding]:
                 "Device",
                 "WARN",
                 "there is an NVIDIA driver, but this build of torch cannot use it",
-                "Install a build of torch for CUDA into the engine's environment.",
+                "Install the engine's build for NVIDIA GPUs; where pip's index has none, name an "
+                "index of PyTorch's in the preferences.",
+                INSTALL,
             )
         )
     return findings
@@ -156,7 +160,7 @@ def check_ffmpeg() -> list[Finding]:
     status, out, said = ffmpeg.run(["-version"])
     version = out.decode(errors="replace").partition("\n")[0].removeprefix("ffmpeg version ")
     if status:
-        return [Finding("ffmpeg", "FAIL", f"does not run: {said.strip()}", SET_UP_AGAIN)]
+        return [Finding("ffmpeg", "FAIL", f"does not run: {said.strip()}", SET_UP_AGAIN, INSTALL)]
     _, out, _ = ffmpeg.run(["-encoders"])
     if b" libx264 " not in out:
         remedy = "Unset IMAGEIO_FFMPEG_EXE, or let it name an ffmpeg with libx264."
@@ -168,19 +172,27 @@ def check_cache() -> list[Finding]:
     from ..phases.cache import cache_root
 
     root = cache_root()
-    elsewhere = "Set TOKENFLOW_CACHE to a folder on another disk."
+    elsewhere = "Choose a cache folder on another disk (TOKENFLOW_CACHE, or the preferences)."
     try:
         root.mkdir(parents=True, exist_ok=True)
         trial = root / f".doctor-{uuid.uuid4().hex[:8]}"
         trial.write_bytes(b"x")
         trial.unlink()
     except OSError as error:
-        return [Finding("Cache", "FAIL", f"{root} cannot be written ({error.strerror})", elsewhere)]
+        return [
+            Finding(
+                "Cache",
+                "FAIL",
+                f"{root} cannot be written ({error.strerror})",
+                elsewhere,
+                "choose_folders",
+            )
+        ]
     used = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
     free = shutil.disk_usage(root).free
     message = f"{root}, {spoken_bytes(used)} used, {spoken_bytes(free)} free"
     if free < COMFORTABLE_CACHE:
-        return [Finding("Cache", "WARN", message, f"Free some space. {elsewhere}")]
+        return [Finding("Cache", "WARN", message, f"Free some space. {elsewhere}", "clear_cache")]
     return [Finding("Cache", "OK", message)]
 
 

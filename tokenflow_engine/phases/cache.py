@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import uuid
@@ -21,6 +22,14 @@ CACHE_VERSION = 1
 
 DEFAULT_LIMIT = 20 * 10**9
 """Bytes that the cache may hold before the entries unused for longest are removed."""
+
+
+def cache_limit() -> int:
+    """Bytes; the variable TOKENFLOW_CACHE_GB names another limit than the default."""
+    try:
+        return int(float(os.environ["TOKENFLOW_CACHE_GB"]) * 10**9)
+    except (KeyError, ValueError, OverflowError):
+        return DEFAULT_LIMIT
 
 
 def cache_root() -> Path:
@@ -50,7 +59,7 @@ class PhaseCache:
     """
 
     root: Path = field(default_factory=cache_root)
-    limit: int = DEFAULT_LIMIT
+    limit: int = field(default_factory=cache_limit)
     in_use: set[Path] = field(default_factory=set)
 
     def find(self, phase: str, key: str) -> StoredLatents | None:
@@ -111,6 +120,12 @@ class PhaseCache:
             if folder not in self.in_use:
                 shutil.rmtree(folder, ignore_errors=True)
                 total -= sizes[folder]
+
+    def clear(self) -> None:
+        """Remove every entry, and nothing else that lies in the folder."""
+        for path in self.root.glob("*/*"):
+            if re.fullmatch(r"[0-9a-f]{32}(\..*)?", path.name):
+                shutil.rmtree(path, ignore_errors=True)
 
     def _folder(self, phase: str, key: str) -> Path:
         return self.root / phase / key
