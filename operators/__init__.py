@@ -17,6 +17,7 @@ from . import (
     preview,
     remedies,
     running_edit,
+    smaller_plan,
     takes,
 )
 
@@ -33,6 +34,7 @@ classes = (
     *presets.classes,
     *engine_installation.classes,
     *engine_health.classes,
+    *smaller_plan.classes,
 )
 
 

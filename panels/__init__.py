@@ -5,6 +5,7 @@ from __future__ import annotations
 import bpy
 
 from . import header, menus, preferences, presets, queue, sidebar, takes, translations, vocabulary
+from . import header, menus, needs, preferences, presets, queue, sidebar, takes
 
 classes = (
     *preferences.classes,
@@ -13,6 +14,7 @@ classes = (
     *queue.classes,
     *takes.classes,
     *presets.classes,
+    *needs.classes,
 )
 
 

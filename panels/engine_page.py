@@ -78,7 +78,8 @@ def draw_engine(layout: UILayout, context: Context, settings: AddonPreferences) 
             box, context, "Installing downloads packages, and Blender's online access is off."
         )
         box.operator("extensions.userpref_show_online", text="Open Network Preferences")
-    buttons = box.row()
+    both = engine.state not in (EngineState.READY, EngineState.NOT_INSTALLED)
+    buttons = box.split(factor=0.75) if both else box.row()
     if engine.state is not EngineState.READY:
         buttons.scale_y = 1.3
         buttons.operator(TOKENFLOW_OT_install_engine.bl_idname, text=label, icon="IMPORT")

@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import bpy
 from engine_page import drawn
-from project import EXTENSION, room
+from project import EXTENSION, add_images, new_project, room
 
 
 def _timer():
@@ -54,6 +55,30 @@ def test_the_doctor_says_what_the_engine_has(work: Path) -> None:
     for check in ("Packages", "Device: cpu", "Embedded model", "ffmpeg", "Cache"):
         assert check in shown, shown
     assert "tokenflow.copy_system_report" in shown and "tokenflow.open_logs" in shown
+
+
+def test_an_edit_that_does_not_fit_is_offered_a_smaller_plan(work: Path) -> None:
+    scene = new_project(1920, 1080)
+    assert not bpy.ops.tokenflow.smaller_plan.poll(), "no strip"
+    add_images()
+    settings = scene.tokenflow
+    settings.model_folder = str(work)
+    settings.use_size, settings.size = True, (1920, 1080)
+    settings.device, settings.dtype = "cuda", "float16"
+    plan = room("operators.smaller_plan")
+    assert plan.estimate(bpy.context).available is None
+    assert not bpy.ops.tokenflow.smaller_plan.poll(), "nobody knows the memory"
+    devices = [{"id": "cuda", "name": "GPU", "memory_mb": 8192}]
+    _timer().follow("doctor", SimpleNamespace(result={"devices": devices}, running=False))
+    try:
+        before = plan.estimate(bpy.context)
+        assert before.frames == 12 and before.needs.memory > before.available
+        assert bpy.ops.tokenflow.smaller_plan() == {"FINISHED"}
+        after = plan.estimate(bpy.context)
+        assert after.needs.memory <= after.available == 8 << 30
+        assert after.size[0] < 1920 and not bpy.ops.tokenflow.smaller_plan.poll()
+    finally:
+        _timer()._tasks.pop("doctor")
 
 
 def test_without_an_engine_the_doctor_offers_to_install_it(work: Path) -> None:

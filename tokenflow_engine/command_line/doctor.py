@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -55,7 +56,7 @@ def run(arguments: list[str]) -> int:
                 print(spoken(finding), flush=True)
     failed = any(finding.status == "FAIL" for finding in findings)
     if given.messages:
-        say_done(findings=[asdict(f) for f in findings])
+        say_done(findings=[asdict(f) for f in findings], devices=devices_with_memory())
         return 0
     if as_json:
         print(json.dumps({"ok": not failed, "findings": [asdict(f) for f in findings]}, indent=1))
@@ -143,6 +144,18 @@ def check_devices() -> list[Finding]:
             )
         )
     return findings
+
+
+def devices_with_memory() -> list[dict[str, Any]]:
+    """As `service.capabilities` has them, with the processor's memory; empty without torch."""
+    try:
+        from ..service.capabilities import find_devices
+
+        devices = find_devices()
+    except Exception:
+        return []
+    memory = psutil.virtual_memory().total >> 20
+    return [d if d["memory_mb"] else {**d, "memory_mb": memory} for d in devices]
 
 
 def check_embedded_model() -> list[Finding]:

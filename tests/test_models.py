@@ -1,0 +1,132 @@
+"""Models fetched from a hub on loopback: resumed, checked, refused; nothing else is contacted."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from model_hub import ModelHub, serving
+
+from tokenflow_engine.diffusion.hub import is_wanted
+from tokenflow_engine.diffusion.model import model_folder
+
+UNET = "unet/diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def hub(checkout: Path, tmp_path: Path) -> Iterator[ModelHub]:
+    """A real small pipeline, with what else lies in such repositories."""
+    folder = tmp_path / "repository"
+    shutil.copytree(checkout / "tests" / "golden" / "pipeline", folder)
+    (folder / UNET).write_bytes(random.Random(0).randbytes(3_000_000))
+    (folder / "unet" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(b"variant")
+    (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"pickle")
+    (folder / "pipeline.py").write_text("raise SystemExit")
+    with serving(ModelHub(folder)) as served:
+        yield served
+
+
+def models(checkout: Path, hub: ModelHub, *arguments: str) -> dict[str, Any]:
+    """The last message of `tokenflow models ...`, with the highest progress."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tokenflow_engine", "models", "--messages", *arguments],
+        cwd=checkout,
+        env={**os.environ, "HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert said, done.stdout + done.stderr
+    return {**said[-1], "stderr": done.stderr, "code": done.returncode}
+
+
+def asked_for(hub: ModelHub, path: str) -> list[str]:
+    return [part for name, part in hub.requests if name == path]
+
+
+def test_size_and_licence_are_told_before_anything_is_fetched(
+    checkout: Path, hub: ModelHub
+) -> None:
+    told = models(checkout, hub, "describe", "studio/small")["done"]
+    assert told["licence"] == "openrail" and 3_000_000 < told["size"] < 8_000_000
+    assert not hub.requests
+    closed = models(checkout, hub, "describe", "studio/none")["error"]
+    assert "no model studio/none" in closed["message"] and closed["remedy"]
+
+
+def test_fetched_model_is_complete_without_pickles_code_and_variants(
+    checkout: Path, hub: ModelHub, tmp_path: Path
+) -> None:
+    hub.cut_after, hub.cuts = 1_000_000, 2
+    told = models(checkout, hub, "fetch", "studio/small", str(tmp_path / "models"))
+    assert "done" in told, told
+    folder = Path(told["done"]["folder"])
+    assert folder == tmp_path / "models" / "studio--small"
+    assert model_folder(str(folder)) == folder
+    assert (folder / UNET).read_bytes() == (hub.folder / UNET).read_bytes()
+    assert asked_for(hub, UNET) == ["", "bytes=1000000-", "bytes=2000000-"]
+    names = {path.name for path in folder.rglob("*")}
+    assert not names & {"pipeline.py", "diffusion_pytorch_model.bin"}
+    assert not [name for name in names if "fp16" in name or name.endswith(".part")]
+    hub.requests.clear()
+    assert "done" in models(checkout, hub, "fetch", "studio/small", str(tmp_path / "models"))
+    assert not hub.requests, "it is there"
+
+
+def test_process_that_ended_midway_is_gone_on_with_by_the_next(
+    checkout: Path, hub: ModelHub, tmp_path: Path
+) -> None:
+    (hub.folder / "unet" / "config.json").touch()
+    part = tmp_path / "models" / ".studio--small.0123456789ab.part" / f"{UNET}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes((hub.folder / UNET).read_bytes()[:1_234_567])
+    told = models(checkout, hub, "fetch", "studio/small", str(tmp_path / "models"))
+    assert "done" in told, told
+    assert asked_for(hub, UNET) == ["bytes=1234567-"]
+    fetched = tmp_path / "models" / "studio--small" / UNET
+    assert fetched.read_bytes() == (hub.folder / UNET).read_bytes()
+
+
+def test_damaged_weights_and_closed_models_are_refused_with_a_remedy(
+    checkout: Path, hub: ModelHub, tmp_path: Path
+) -> None:
+    hub.spoil = 1
+    told = models(checkout, hub, "fetch", "studio/small", str(tmp_path / "models"))
+    assert "damaged" in told["error"]["message"] and told["error"]["remedy"]
+    assert not (tmp_path / "models" / "studio--small").exists()
+    hub.spoil, hub.gated = 0, True
+    told = models(checkout, hub, "fetch", "studio/small", str(tmp_path / "models"))
+    assert "not open to everybody" in told["error"]["message"]
+    (hub.folder / UNET).unlink()
+    told = models(checkout, hub, "describe", "studio/small")
+    assert told["error"]["code"] == "unsafe_model"
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        ("model_index.json", True),
+        (UNET, True),
+        ("text_encoder/model.safetensors", True),
+        ("unet/diffusion_pytorch_model-00001-of-00002.safetensors", True),
+        ("unet/diffusion_pytorch_model.safetensors.index.json", True),
+        ("tokenizer/merges.txt", True),
+        ("unet/diffusion_pytorch_model.non_ema.safetensors", False),
+        ("unet/diffusion_pytorch_model.bin", False),
+        ("safety_checker/model.safetensors", False),
+        ("v1-5-pruned.safetensors", False),
+        ("unet/run.py", False),
+    ],
+)
+def test_only_what_the_pipeline_loads_is_wanted(path: str, wanted: bool) -> None:
+    assert is_wanted(path) is wanted
