@@ -13,6 +13,7 @@ from . import (
     engine_installation,
     insert_word,
     open_edit_file,
+    models,
     presets,
     preview,
     remedies,
@@ -35,6 +36,7 @@ classes = (
     *engine_installation.classes,
     *engine_health.classes,
     *smaller_plan.classes,
+    *models.classes,
 )
 
 

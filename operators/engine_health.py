@@ -137,17 +137,6 @@ def _own_version() -> str:
     return found[0].partition("=")[2].strip(' "') if found else f"{ADDON}, version unknown"
 
 
-class TOKENFLOW_OT_open_logs(Operator):
-    """Show the folder with the engine's logs"""
-
-    bl_idname = "tokenflow.open_logs"
-    bl_label = "Open Log Folder"
-    bl_options = {"INTERNAL"}
-
-    def execute(self, context: Context) -> set[str]:
-        return bpy.ops.wm.path_open(filepath=str(log_folder()))
-
-
 class TOKENFLOW_OT_unload_engine(Operator):
     """End the engine now, so that the memory of its model is free; the next edit starts it again"""
 
@@ -219,7 +208,6 @@ class TOKENFLOW_OT_cache_space(Operator):
 classes = (
     TOKENFLOW_OT_examine,
     TOKENFLOW_OT_copy_system_report,
-    TOKENFLOW_OT_open_logs,
     TOKENFLOW_OT_unload_engine,
     TOKENFLOW_OT_cache_space,
 )

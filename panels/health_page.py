@@ -10,11 +10,11 @@ from ..operators.engine_health import (
     TOKENFLOW_OT_cache_space,
     TOKENFLOW_OT_copy_system_report,
     TOKENFLOW_OT_examine,
-    TOKENFLOW_OT_open_logs,
     TOKENFLOW_OT_unload_engine,
     all_findings,
 )
 from ..operators.engine_installation import TOKENFLOW_OT_install_engine
+from ..operators.remedies import TOKENFLOW_OT_open_logs
 from ..tokenflow_engine.client.findings import Finding
 from ..tokenflow_engine.client.spoken import spoken_bytes
 from .wrapped_text import draw_wrapped
@@ -36,7 +36,7 @@ def draw_doctor(layout: UILayout, context: Context) -> None:
     buttons = box.row()
     buttons.operator(TOKENFLOW_OT_examine.bl_idname, icon="PLAY")
     buttons.operator(TOKENFLOW_OT_copy_system_report.bl_idname, icon="COPYDOWN")
-    buttons.operator(TOKENFLOW_OT_open_logs.bl_idname, icon="FILE_FOLDER")
+    buttons.operator(TOKENFLOW_OT_open_logs.bl_idname, text="Open Log Folder", icon="FILE_FOLDER")
 
 
 def _draw_finding(box: UILayout, context: Context, finding: Finding) -> None:

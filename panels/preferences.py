@@ -31,6 +31,16 @@ class TokenFlowPreferences(AddonPreferences):
         "empty to use the engine that is installed here",
         subtype="FILE_PATH",
     )
+    hub_model: StringProperty(
+        name="Hub Model",
+        description="A Stable Diffusion 1 or 2 model on the Hugging Face hub, as OWNER/NAME",
+        default="stable-diffusion-v1-5/stable-diffusion-v1-5",
+    )
+    models_folder: StringProperty(
+        name="Model Folder",
+        description="Where downloaded models are kept; empty for the add-on's own folder",
+        subtype="DIR_PATH",
+    )
     idle_minutes: IntProperty(
         name="Unload After (min)",
         description="Minutes without an edit after which the model is taken out of memory",
@@ -62,8 +72,10 @@ class TokenFlowPreferences(AddonPreferences):
         # Seldom drawn: Blender's start does not wait for it.
         from .engine_page import draw_engine
         from .health_page import draw_doctor, draw_memory_and_disk
+        from .models_page import draw_models
 
         draw_engine(self.layout, context, self)
+        draw_models(self.layout, context, self)
         draw_doctor(self.layout, context)
         draw_memory_and_disk(self.layout, context, self)
 

@@ -25,7 +25,7 @@ VERSIONS = ("4.5", "5.0", "5.2")
 CHECKS = (
     *("registration", "wording", "pixels", "placement", "any_strip", "bad_input", "command"),
     *("presets", "freedom", "takes", "edit_queue", "edit_file", "translations", "preview"),
-    *("engine_page", "engine_health"),
+    *("engine_page", "engine_health", "models_page"),
     "real_edit",
 )
 SECONDS_FOR_ONE_FILE = 600

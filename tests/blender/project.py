@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -33,8 +33,8 @@ def enable_addon(checkout: Path) -> None:
 
 
 def room(name: str) -> ModuleType:
-    """A module of the enabled add-on, for example `sequencer.edit_queue`."""
-    return sys.modules[f"{EXTENSION}.{name}"]
+    """A module of the enabled add-on, for example `sequencer.edit_queue`; some load when used."""
+    return import_module(f"{EXTENSION}.{name}")
 
 
 def scripted_engine() -> None:

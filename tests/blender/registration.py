@@ -62,8 +62,10 @@ def test_settings_start_as_the_engine_has_them(work: Path) -> None:
 
 
 def test_reloading_scripts_runs_the_code_as_it_is_on_the_disk(work: Path) -> None:
+    room("sequencer.queue_timer").edit_queue()
     before = room("sequencer.edit_queue")
     # What the operator Reload Scripts has the window do at its next turn.
     bpy.utils.load_scripts(reload_scripts=True)
+    room("sequencer.queue_timer").edit_queue()
     assert room("sequencer.edit_queue") is not before
     assert not bpy.ops.tokenflow.edit_strip.poll()

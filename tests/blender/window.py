@@ -87,8 +87,8 @@ def find(
 ) -> Generator[float, None, tuple[int, int]]:
     """Where the operator ("tokenflow.edit_strip") or property ("prompt") is in the sidebar.
 
-    kind: another region of the area to look in.
-    across: where to look, as a share of the region's width: small buttons stand beside lists.
+    kind: another region of the area to look in. across: where to look, as a share
+        of the region's width: small buttons stand beside lists.
     """
     sidebar = region(area, kind)
     x = sidebar.x + int(sidebar.width * across)

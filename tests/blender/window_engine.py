@@ -111,7 +111,7 @@ def scenario() -> Script:
     yield from wait_until(lambda: _state() == "READY", "the engine", SECONDS)
     yield 0.5
     yield from screenshot("engine_6_ready")
-    yield from click(area, "tokenflow.examine", "WINDOW")
+    yield from click(area, "tokenflow.examine", "WINDOW", 0.3)
     yield from wait_until(lambda: not _timer().is_running("doctor"), "the doctor", SECONDS)
     yield 0.5
     yield from screenshot("engine_7_examined")

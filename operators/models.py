@@ -1,0 +1,193 @@
+"""Buttons that describe, fetch, choose and remove models."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import bpy
+from bpy.props import StringProperty
+from bpy.types import Context, Event, Operator
+
+from ..installation.own_folders import own_folder, preferences
+from ..installation.task_timer import MODEL, follow, forget, is_running, task
+from ..sequencer.compatibility import sequencer_scene
+from ..tokenflow_engine.client.errors import TokenFlowError
+
+_INDEX = "model_index.json"
+_models: list[Path] | None = None
+
+
+def models_folder() -> Path:
+    """Where fetched models are kept."""
+    chosen = preferences()
+    if chosen is not None and chosen.models_folder:
+        return Path(bpy.path.abspath(chosen.models_folder))
+    return own_folder("models")
+
+
+def local_models() -> list[Path]:
+    """Folders of the models that are there, as they were when the folder was last looked at."""
+    return look_at_models() if _models is None else _models
+
+
+def look_at_models() -> list[Path]:
+    """Look at the disk again."""
+    global _models
+    folder = models_folder()
+    found = sorted(folder.glob(f"*/{_INDEX}")) if folder.is_dir() else []
+    _models = [index.parent for index in found if not index.parent.name.startswith(".")]
+    return _models
+
+
+class _OnTheHub:
+    """An operator on the hub's model that the preferences name."""
+
+    bl_options = {"INTERNAL"}
+    verb = ""
+
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        chosen = preferences()
+        if is_running(MODEL):
+            reason = "A model is being looked at or fetched."
+        elif not bpy.app.online_access:
+            reason = "Online access is off: see Preferences > System > Network."
+        elif chosen is None or "/" not in chosen.hub_model:
+            reason = "Name a model first, as OWNER/NAME."
+        else:
+            return True
+        cls.poll_message_set(reason)
+        return False
+
+    def execute(self, context: Context) -> set[str]:
+        from ..installation.doctor import start_command
+        from ..sequencer.engine_command import engine_command
+
+        try:
+            engine = engine_command()
+        except TokenFlowError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        arguments = [self.verb, preferences().hub_model.strip()]
+        if self.verb == "fetch":
+            arguments.append(str(models_folder()))
+        started = start_command(engine, "models", "--messages", *arguments)
+        follow(MODEL, started, lambda ended: look_at_models() and None)
+        return {"FINISHED"}
+
+
+class TOKENFLOW_OT_describe_model(_OnTheHub, Operator):
+    """Ask the hub for the model's size and licence; nothing is downloaded"""
+
+    bl_idname = "tokenflow.describe_model"
+    bl_label = "Size and Licence"
+    verb = "describe"
+
+
+class TOKENFLOW_OT_fetch_model(_OnTheHub, Operator):
+    """Download the model; interrupted, it goes on where it was"""
+
+    bl_idname = "tokenflow.fetch_model"
+    bl_label = "Download Model"
+    verb = "fetch"
+
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        if not super().poll(context):
+            return False
+        if described_model() is None:
+            cls.poll_message_set("Look at its size and licence first.")
+            return False
+        return True
+
+
+def described_model() -> dict[str, object] | None:
+    """What the hub said of the model that the preferences name."""
+    told, chosen = task(MODEL), preferences()
+    if told is None or told.running or chosen is None:
+        return None
+    matches = told.result.get("id") == chosen.hub_model.strip()
+    return told.result if matches and "licence" in told.result else None
+
+
+class TOKENFLOW_OT_cancel_model(Operator):
+    """Stop the download; what has arrived is kept for the next time"""
+
+    bl_idname = "tokenflow.cancel_model"
+    bl_label = "Cancel"
+    bl_options = {"INTERNAL"}
+
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        if not is_running(MODEL):
+            cls.poll_message_set("No model is being fetched.")
+            return False
+        return True
+
+    def execute(self, context: Context) -> set[str]:
+        forget(MODEL)
+        return {"FINISHED"}
+
+
+class _OnDisk:
+    bl_options = {"INTERNAL"}
+
+    name: StringProperty(
+        name="Model", description="Name of the model's folder", options={"HIDDEN", "SKIP_SAVE"}
+    )
+
+    def folder(self) -> Path | None:
+        return next((found for found in local_models() if found.name == self.name), None)
+
+
+class TOKENFLOW_OT_use_model(_OnDisk, Operator):
+    """Make the next edits with this model"""
+
+    bl_idname = "tokenflow.use_model"
+    bl_label = "Use"
+
+    def execute(self, context: Context) -> set[str]:
+        folder = self.folder()
+        if folder is None:
+            return {"CANCELLED"}
+        sequencer_scene(context).tokenflow.model_folder = str(folder)
+        self.report({"INFO"}, f"Edits are made with {self.name}")
+        return {"FINISHED"}
+
+
+class TOKENFLOW_OT_remove_model(_OnDisk, Operator):
+    """Delete this model from the disk"""
+
+    bl_idname = "tokenflow.remove_model"
+    bl_label = "Remove Model"
+
+    def invoke(self, context: Context, event: Event) -> set[str]:
+        return context.window_manager.invoke_confirm(
+            self,
+            event,
+            title="Delete the Model?",
+            message=f"{self.name} is deleted from the disk.",
+            confirm_text="Delete",
+            icon="WARNING",
+        )
+
+    def execute(self, context: Context) -> set[str]:
+        folder = self.folder()
+        if folder is None:
+            return {"CANCELLED"}
+        # Out of sight at once; gone as soon as the disk allows.
+        hidden = folder.with_name(f".{folder.name}.removed")
+        folder.replace(hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+        look_at_models()
+        return {"FINISHED"}
+
+
+classes = (
+    TOKENFLOW_OT_describe_model,
+    TOKENFLOW_OT_fetch_model,
+    TOKENFLOW_OT_cancel_model,
+    TOKENFLOW_OT_use_model,
+    TOKENFLOW_OT_remove_model,
+)

@@ -1,0 +1,62 @@
+"""Models in the preferences: described, fetched from a hub on loopback, used, removed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import bpy
+from engine_page import drawn
+from project import EXTENSION, room
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from model_hub import ModelHub, serving
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _finish():
+    timer = room("installation.task_timer")
+    deadline = time.monotonic() + 300
+    while timer.is_running("model"):
+        timer.poll_tasks()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return timer.task("model")
+
+
+def test_a_model_is_described_fetched_used_and_removed(work: Path) -> None:
+    settings = bpy.context.preferences.addons[EXTENSION].preferences
+    shutil.copytree(ROOT / "tests" / "golden" / "pipeline", work / "repository")
+    settings.models_folder = str(work / "models")
+    settings.hub_model = "studio/small"
+    models = room("operators.models")
+    assert models.look_at_models() == []
+    assert not bpy.ops.tokenflow.describe_model.poll(), "online access is off"
+    bpy.context.preferences.system.use_online_access = True
+    try:
+        with serving(ModelHub(work / "repository")) as hub:
+            os.environ["HF_ENDPOINT"] = hub.address
+            assert not bpy.ops.tokenflow.fetch_model.poll(), "size and licence come first"
+            assert bpy.ops.tokenflow.describe_model() == {"FINISHED"}
+            assert _finish().error is None
+            assert "Licence: openrail" in drawn() and "to download" in drawn()
+            assert not hub.requests
+            assert bpy.ops.tokenflow.fetch_model() == {"FINISHED"}
+            ended = _finish()
+            assert ended.error is None, ended.error
+        (folder,) = models.local_models()
+        assert folder.name == "studio--small" and "studio/small" in drawn()
+        assert bpy.ops.tokenflow.use_model(name=folder.name) == {"FINISHED"}
+        assert bpy.context.scene.tokenflow.model_folder == str(folder)
+        assert bpy.ops.tokenflow.remove_model(name=folder.name) == {"FINISHED"}
+        assert not list((work / "models").iterdir()) and models.local_models() == []
+    finally:
+        os.environ.pop("HF_ENDPOINT", None)
+        settings.models_folder = ""
+        bpy.context.preferences.system.use_online_access = False
+        room("installation.task_timer").forget("model")
