@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from package_index import PackageIndex, serving, write_wheel
 
 from tokenflow_engine.media.pictures import write_movie
 from tokenflow_engine.toyworld import sample_clip
@@ -216,3 +218,44 @@ def test_the_command_of_a_real_blender_edits_a_copy(
     assert 'There is no strip named "cube". Choose one of: cone.' in said
     assert project.read_bytes() == before
     wait_until_gone(tmp_path)
+
+
+def test_the_engine_is_installed_cancelled_gone_on_with_and_examined_in_the_window(
+    gui_blender: Path, display: list[str], environment: dict[str, str], tmp_path: Path
+) -> None:
+    if not shutil.which("import"):
+        pytest.skip("no screenshots: ImageMagick's program `import` is not there")
+    programs, wheels = tmp_path / "requirements", tmp_path / "wheels"
+    programs.mkdir()
+    wheels.mkdir()
+    for name in ("environments.py", "wheels.py", "install_engine.py"):
+        shutil.copy(ROOT / "requirements" / name, programs)
+    (programs / "engine.lock").write_text("grass==1.0\n")
+    (programs / "engine-cuda.lock").write_text("")
+    write_wheel(wheels, "grass", "1.0", random.Random(0).randbytes(3_000_000))
+    project = tmp_path / "shot.blend"
+    run = partial(run_blender, environment=environment)
+    code, said = run([gui_blender, "-b", *DO, ENABLE])
+    assert code == 0, said
+    code, said = run([gui_blender, "-b", "--app-template", "Video_Editing", *DO, save(project)])
+    assert code == 0, said
+    with serving(PackageIndex(wheels, bytes_per_second=200_000)) as index:
+        environment |= {
+            "TOKENFLOW_TEST_PROGRAMS": str(programs),
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_INDEX_URL": index.address,
+            "PIP_FIND_LINKS": "",
+            "PIP_NO_CACHE_DIR": "1",
+        }
+        code, said = run_blender(
+            [
+                *display,
+                *(gui_blender, "--enable-event-simulate", "-p", "0", "0", "1600", "900"),
+                *("--python-exit-code", "3", project, "--python", INSIDE / "window_engine.py"),
+            ],
+            environment,
+        )
+    print(said)
+    assert code == 0, said
+    assert "SCENARIO PASSED" in said
+    assert len(list(SCREENSHOTS.glob("engine_*.png"))) >= 7
