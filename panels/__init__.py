@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import bpy
 
-from . import header, menus, preferences, presets, queue, sidebar, takes, translations, vocabulary
-from . import header, menus, needs, preferences, presets, queue, sidebar, takes
+from . import (
+    header,
+    menus,
+    needs,
+    preferences,
+    presets,
+    queue,
+    sidebar,
+    takes,
+    translations,
+    vocabulary,
+)
 
 classes = (
     *preferences.classes,
