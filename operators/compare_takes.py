@@ -10,7 +10,7 @@ from ..sequencer.comparison import begin_comparison, end_comparison, set_positio
 from ..sequencer.compatibility import sequencer_scene
 from ..sequencer.takes import piece_at
 from ..tokenflow_engine.client.errors import TokenFlowError
-from .takes import takes_in
+from .takes import may_have_takes, takes_in
 
 _ENDING = {"ESC", "RET", "NUMPAD_ENTER", "LEFTMOUSE", "RIGHTMOUSE"}
 _PASSED_ON = {
@@ -43,7 +43,7 @@ class TOKENFLOW_OT_compare_takes(Operator):
 
     @classmethod
     def poll(cls, context: Context) -> bool:
-        if takes_in(context) is None:
+        if not may_have_takes(context):
             cls.poll_message_set("Select a strip that was edited, or one of its takes.")
             return False
         return True

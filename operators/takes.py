@@ -31,6 +31,15 @@ def takes_in(context: Context) -> Takes | None:
     return None if scene is None or strip is None else takes_of(scene, strip)
 
 
+def may_have_takes(context: Context) -> bool:
+    """Whether the strip that is selected was edited or is an edit, as its mark tells.
+
+    For drawing: looking for the takes themselves goes over all strips.
+    """
+    strip = active_strip(context)
+    return strip is not None and bool(strip.tokenflow.uid)
+
+
 class _OfOneTake:
     """An operator on the take whose mark it is given, else on the one that shows."""
 
@@ -44,7 +53,7 @@ class _OfOneTake:
 
     @classmethod
     def poll(cls: Any, context: Context) -> bool:
-        if takes_in(context) is None:
+        if not may_have_takes(context):
             cls.poll_message_set("Select a strip that was edited, or one of its takes.")
             return False
         return True

@@ -12,9 +12,9 @@ from ..operators.takes import (
     TOKENFLOW_OT_edit_again,
     TOKENFLOW_OT_open_take,
     TOKENFLOW_OT_switch_take,
+    may_have_takes,
     takes_in,
 )
-from ..sequencer.source_strip import active_strip
 from ..sequencer.takes import Take, Takes
 from .wrapped_text import draw_wrapped
 
@@ -28,9 +28,7 @@ class TOKENFLOW_PT_takes(Panel):
 
     @classmethod
     def poll(cls, context: Context) -> bool:
-        # Cheap: every strip with takes, and every take, has a mark.
-        strip = active_strip(context)
-        return strip is not None and bool(strip.tokenflow.uid)
+        return may_have_takes(context)
 
     def draw(self, context: Context) -> None:
         layout = self.layout

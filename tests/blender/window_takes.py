@@ -1,4 +1,4 @@
-"""Takes and a preview in a real window: switched, compared by a wipe, previewed, approved by clicks.
+"""Takes and a preview in a real window: switched, compared by a wipe, previewed, approved.
 
 TOKENFLOW_TEST_CLIP is the clip; the folders in TOKENFLOW_TEST_TAKES hold the pictures of its takes.
 """
