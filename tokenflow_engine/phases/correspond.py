@@ -19,6 +19,7 @@ from ..tokenflow.windows import Window, one_by_one, sweep
 from ..tokenflow.wiring import Wiring
 from .cache import key_of
 from .invert import Inversion, inversion_key
+from .rates import KEYFRAMES, OTHERS
 from .run import EditRun
 
 LAYOUT = "layout"
@@ -64,11 +65,12 @@ def correspondence_key(run: EditRun) -> str:
     )
 
 
-def correspondence_units(run: EditRun) -> int:
+def correspondence_units(run: EditRun) -> dict[str, int]:
     """Frames that the phase sends through the UNet when it is not cached."""
-    return sum(
-        len(keyframes) + len(run.propagated(step)) for step, keyframes in enumerate(run.keyframes)
-    )
+    return {
+        KEYFRAMES: sum(len(keyframes) for keyframes in run.keyframes),
+        OTHERS: sum(len(run.propagated(step)) for step in range(len(run.keyframes))),
+    }
 
 
 def correspond(run: EditRun, wiring: Wiring, inversion: Inversion) -> Correspondences:
@@ -95,7 +97,8 @@ def _correspond_step(
         latents = inversion.at(timestep, frames).to(run.model.dtype)
         embeddings = run.source_embedding.expand(len(frames), -1, -1)
         wiring.run(unet_pass, latents, timestep, embeddings)
-        run.meter.advance(len(frames))
+        kind = KEYFRAMES if isinstance(unet_pass, SourceKeyframes) else OTHERS
+        run.meter.advance(len(frames), kind)
 
     source = SourceKeyframes()
     propagated = run.propagated(step)

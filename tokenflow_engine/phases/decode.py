@@ -11,6 +11,7 @@ from ..diffusion.autoencoder import decode
 from ..media.pictures import write_png
 from ..tokenflow.keyframes import chunks
 from .latent_rows import LatentRows
+from .rates import PICTURES
 from .run import EditRun
 
 DECODED_AT_ONCE = 4
@@ -29,7 +30,7 @@ def decode_frames(run: EditRun, latents: LatentRows, folder: Path) -> None:
     for frames in chunks(run.frames, DECODED_AT_ONCE):
         for frame, picture in zip(frames, decode(run.model, latents[list(frames)]), strict=True):
             write_png(folder / f"{frame:05d}.png", picture)
-        run.meter.advance(len(frames))
+        run.meter.advance(len(frames), PICTURES)
 
 
 def write_edit_file(folder: Path, fields: Mapping[str, Any]) -> None:

@@ -28,6 +28,7 @@ from .latent_rows import LatentRows, RowsOnDisk
 from .meter import ProgressMeter
 from .prepare import prepare, release_models, warnings_of
 from .preview import preview_latents
+from .rates import PICTURES, SCORES
 from .resources import peak_memory_mb, reset_peak
 from .run import EditRun
 from .scores import score_units, scores_of, stability
@@ -102,7 +103,7 @@ def _denoise(run: EditRun) -> tuple[Inversion, LatentRows]:
     meter.plan("invert", inversion_units(run))
     meter.plan("correspond", correspondence_units(run))
     meter.plan("edit", edit_units(run))
-    meter.plan("decode", run.frame_count + score_units(run))
+    meter.plan("decode", {PICTURES: run.frame_count, SCORES: score_units(run)})
     if run.cache.find("invert", inversion_key(run)):
         meter.plan("invert", 0)
     if run.cache.find("correspond", correspondence_key(run)):

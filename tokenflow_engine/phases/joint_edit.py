@@ -29,6 +29,7 @@ from .cache import key_of
 from .correspond import Correspondences, correspondence_key
 from .invert import Inversion
 from .latent_rows import LatentRows
+from .rates import KEYFRAMES, OTHERS
 from .run import EditRun
 from .variation import varied
 
@@ -57,14 +58,16 @@ def edit_key(run: EditRun) -> str:
     )
 
 
-def edit_units(run: EditRun) -> int:
+def edit_units(run: EditRun) -> dict[str, int]:
     """Branches times frames that the phase sends through the UNet."""
     branches = len(run.edit_embeddings)
-    return sum(
-        _jointly_edited(run, step) * (branches + _needs_source(run, step))
-        + len(run.propagated(step)) * branches
-        for step, keyframes in enumerate(run.keyframes)
-    )
+    return {
+        KEYFRAMES: sum(
+            _jointly_edited(run, step) * (branches + _needs_source(run, step))
+            for step in range(len(run.keyframes))
+        ),
+        OTHERS: sum(len(run.propagated(step)) for step in range(len(run.keyframes))) * branches,
+    }
 
 
 def edit_latents(
@@ -235,7 +238,8 @@ def guided_noise(
     )
     edited = output[-branches * count :].to(latents.dtype)
     noise = model.schedule.noise(edited, latents.repeat(branches, 1, 1, 1), timestep)
-    run.meter.advance(count * len(batch))
+    kind = KEYFRAMES if isinstance(unet_pass, EditedKeyframes) else OTHERS
+    run.meter.advance(count * len(batch), kind)
     if branches == 1:
         return noise.cpu()
     unconditional, conditional = noise.chunk(2)

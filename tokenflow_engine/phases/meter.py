@@ -8,35 +8,43 @@ from contextlib import contextmanager
 
 from ..client.errors import Cancelled
 from ..client.progress import PHASES, CancelCheck, Progress, ProgressCallback
+from .rates import Rates
+
+Units = int | Mapping[str, int]
+"""How much work: a number, or numbers by the kind of work."""
 
 
 class ProgressMeter:
     """Counts units of work, reports each, estimates the rest from the rates measured so far.
 
-    planned: units of work for each phase in the order they run. A unit is one frame's UNet call in
-        one branch, or what takes about as long; a phase found in the cache has none.
+    planned: units of work for each phase in the order they run, by kind where kinds take different
+        times. A unit is one frame's UNet call in one branch, or what takes about as long; a phase
+        found in the cache has none.
+    rates: measured seconds for each kind of unit.
     """
 
     def __init__(
         self,
-        planned: Mapping[str, int],
+        planned: Mapping[str, Units],
         report: ProgressCallback | None = None,
         cancelled: CancelCheck | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._planned = dict(planned)
+        self._left = {phase: _by_kind(phase, units) for phase, units in planned.items()}
         self._report = report
         self._cancelled = cancelled
         self._clock = clock
-        self._done = 0
+        self._done = self._total = 0
         self._phase = ""
-        self._started = clock()
-        self._rate: float | None = None
+        self._seen = clock()
+        self.rates = Rates()
         self.seconds: dict[str, float] = {}
 
-    def plan(self, phase: str, units: int) -> None:
-        """Say how much a phase that has not begun will take, once that is known."""
-        self._planned[phase] = units
+    def plan(self, phase: str, units: Units) -> None:
+        """Say how much a phase will take, once that is known."""
+        self._left[phase] = _by_kind(phase, units)
+        if phase == self._phase:
+            self._total = sum(self._left[phase].values())
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -45,36 +53,53 @@ class ProgressMeter:
         Raises:
             Cancelled: where the user has cancelled before it begins.
         """
-        self._phase, self._done, self._started = name, 0, self._clock()
-        self._planned.setdefault(name, 0)
+        started = self._clock()
+        self._phase, self._done, self._seen = name, 0, started
+        self._total = sum(self._left.setdefault(name, {}).values())
         self._tell()
         try:
             yield
         finally:
-            self.seconds[name] = self._clock() - self._started
-            self._planned[name] = self._done = 0
+            self.seconds[name] = self._clock() - started
+            self._left[name] = {}
+            self._done = 0
 
-    def advance(self, units: int = 1) -> None:
-        """Count finished units and report them.
+    def advance(self, units: int = 1, kind: str = "") -> None:
+        """Count finished units of a kind and report them.
 
         Raises:
             Cancelled: where the user has cancelled.
         """
+        now = self._clock()
+        kind = _kind(self._phase, kind)
+        self.rates.measure(kind, units, now - self._seen)
+        self._seen = now
         self._done += units
-        elapsed = self._clock() - self._started
-        if elapsed > 0:
-            self._rate = elapsed / self._done
+        left = self._left[self._phase]
+        left[kind] = max(0, left.get(kind, 0) - units)
         self._tell()
 
     def _tell(self) -> None:
         if self._cancelled and self._cancelled():
             raise Cancelled
         if self._report:
-            total = max(1, self._planned[self._phase], self._done)
+            total = max(1, self._total, self._done)
             self._report(Progress(self._phase, self._done, total, self._eta()))
 
     def _eta(self) -> float | None:
         # Reading frames says nothing about the speed of the UNet.
-        if self._rate is None or self._phase == PHASES[0]:
+        if self._phase == PHASES[0]:
             return None
-        return self._rate * max(0, sum(self._planned.values()) - self._done)
+        return self.rates.seconds_for(
+            {kind: count for left in self._left.values() for kind, count in left.items()}
+        )
+
+
+def _by_kind(phase: str, units: Units) -> dict[str, int]:
+    if isinstance(units, int):
+        return {_kind(phase, ""): units}
+    return {_kind(phase, kind): count for kind, count in units.items()}
+
+
+def _kind(phase: str, kind: str) -> str:
+    return f"{phase}.{kind}" if kind else phase

@@ -10,6 +10,7 @@ from ..evaluation import metrics
 from ..evaluation.metrics import finite_mean, pair_warp_error
 from ..evaluation.optical_flow import estimated_flow
 from ..media.frames import read_frames
+from .rates import SCORES
 from .run import EditRun
 
 WARP_ERROR = "warp_error"
@@ -38,7 +39,7 @@ def scores_of(run: EditRun, folder: Path) -> dict[str, float]:
         along = flow.fields[0], flow.visible[0]
         errors[WARP_ERROR].append(pair_warp_error(first_edited, second_edited, *along))
         errors[SOURCE_WARP_ERROR].append(pair_warp_error(first, second, *along))
-        run.meter.advance()
+        run.meter.advance(kind=SCORES)
     means = {name: finite_mean(values) for name, values in errors.items()}
     return {name: round(mean, 3) for name, mean in means.items() if math.isfinite(mean)}
 

@@ -1,0 +1,122 @@
+"""The time left is told truly: recorded runs are played again, on the clock they were made by."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from meter_traces import TRACES, replay
+
+from tokenflow_engine.client.errors import Cancelled
+from tokenflow_engine.client.progress import PHASES, Progress
+from tokenflow_engine.phases.meter import ProgressMeter
+
+FILES = sorted(TRACES.glob("*.json"))
+LONG = ("invert", "correspond", "edit")
+"""Phases that hold nearly all of the time."""
+
+
+def slowed(calls: list[list[Any]], factor: float, after: str) -> list[list[Any]]:
+    """The same run where everything from a phase on takes `factor` times as long."""
+    now = offset = 0.0
+    slow, changed = 1.0, []
+    for call in calls:
+        if call[:2] == ["phase", after]:
+            slow = factor
+        if call[0] == "plan":
+            changed.append(call)
+            continue
+        offset += (call[-1] - now) * slow if now else 0.0
+        now = call[-1]
+        changed.append([*call[:-1], 1.0 + offset])
+    return changed
+
+
+def misjudgements(calls: list[list[Any]]) -> Iterator[tuple[str, float, float]]:
+    """(phase, share of it done, relative error of the time left) of every report but the last ones,
+    where nothing is left to be wrong about."""
+    end = calls[-1][-1]
+    reports = list(replay(calls))
+    start = reports[0][1]
+    for report, now in reports:
+        left = end - now
+        if report.phase in LONG and left > 0.1 * (end - start):
+            assert report.eta_seconds is not None or report.done == 0
+            if report.eta_seconds is not None:
+                yield report.phase, report.done / report.total, abs(report.eta_seconds / left - 1)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_after_a_tenth_of_a_phase_the_time_left_is_within_a_fifth(file: Any) -> None:
+    seen = set()
+    for phase, share, error in misjudgements(json.loads(file.read_text("utf-8"))):
+        if share >= 0.1:
+            seen.add(phase)
+            assert error < 0.2, (phase, share)
+    assert seen == set(LONG)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_machine_that_becomes_slower_shows_within_a_third_of_a_phase(file: Any) -> None:
+    calls = slowed(json.loads(file.read_text("utf-8")), 2.0, after="edit")
+    late = [e for phase, share, e in misjudgements(calls) if phase == "edit" and share > 0.35]
+    assert late and max(late) < 0.2
+
+
+def test_kinds_of_work_are_told_apart_and_the_first_call_is_forgotten() -> None:
+    now = 0.0
+    reports: list[Progress] = []
+    meter = ProgressMeter({}, reports.append, clock=lambda: now)
+    meter.plan("edit", {"keyframes": 10, "frames": 100})
+    with meter.phase("edit"):
+        for kind, units, seconds in (
+            ("keyframes", 2, 50.0),
+            ("frames", 20, 30.0),
+            ("keyframes", 2, 4.0),
+            ("frames", 20, 20.0),
+        ):
+            now += seconds
+            meter.advance(units, kind)
+        assert reports[-1].done == 44 and reports[-1].total == 110
+        assert reports[-1].eta_seconds == pytest.approx(6 * 2.0 + 60 * 1.0)
+
+
+def test_what_has_not_been_measured_is_estimated_from_what_has() -> None:
+    now = 0.0
+    reports: list[Progress] = []
+    meter = ProgressMeter({"edit": {"frames": 10}}, reports.append, clock=lambda: now)
+    meter.plan("invert", 20)
+    with meter.phase("invert"):
+        assert reports[-1].eta_seconds is None
+        now = 10.0
+        meter.advance(10)
+        assert reports[-1].eta_seconds is not None and reports[-1].eta_seconds > 10
+
+
+def test_a_phase_in_the_cache_takes_no_time() -> None:
+    now = 0.0
+    reports: list[Progress] = []
+    meter = ProgressMeter({}, reports.append, clock=lambda: now)
+    meter.plan("correspond", {"keyframes": 5})
+    meter.plan("correspond", 0)
+    meter.plan("edit", {"frames": 2})
+    with meter.phase("edit"):
+        now = 3.0
+        meter.advance(1, "frames")
+    assert reports[-1].eta_seconds == pytest.approx(3.0)
+
+
+def test_reading_frames_says_nothing_about_the_time_left() -> None:
+    reports: list[Progress] = []
+    meter = ProgressMeter({PHASES[0]: 2}, reports.append)
+    with meter.phase(PHASES[0]):
+        meter.advance()
+    assert all(report.eta_seconds is None for report in reports)
+
+
+def test_a_cancel_is_heard_at_the_next_unit() -> None:
+    meter = ProgressMeter({"edit": 2}, cancelled=lambda: True)
+    with pytest.raises(Cancelled), meter.phase("edit"):
+        pass
