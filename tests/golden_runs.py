@@ -18,7 +18,7 @@ from tokenflow_engine.editors.registry import PLANS
 from tokenflow_engine.media.frames import SourceInfo
 from tokenflow_engine.media.latents import LatentStore
 from tokenflow_engine.phases.cache import PhaseCache
-from tokenflow_engine.phases.invert import Inversion, begin_inversion, invert_batch
+from tokenflow_engine.phases.invert import Inversion, begin_inversion, inverted, keep_path
 from tokenflow_engine.phases.meter import ProgressMeter
 from tokenflow_engine.phases.run import EditRun
 
@@ -91,7 +91,7 @@ class GoldenCase:
         clean = self.arrays("inversion")["z0"].to(run.model.latent_dtype)
         for start in range(0, run.frame_count, run.request.chunk):
             batch = slice(start, min(start + run.request.chunk, run.frame_count))
-            invert_batch(run, store, batch, clean[batch])
+            keep_path(run, store, batch, inverted(run, clean[batch]))
         return Inversion(run, store)
 
 

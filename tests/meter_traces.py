@@ -23,7 +23,7 @@ from tokenflow_engine.client.progress import Progress  # noqa: E402
 from tokenflow_engine.phases.meter import ProgressMeter, Units  # noqa: E402
 
 TRACES = Path(__file__).parent / "traces"
-FRAMES, SIZE, STEPS = 12, 128, 10
+FRAMES, SIZE, STEPS = 12, 96, 20
 
 
 class RecordingMeter(ProgressMeter):

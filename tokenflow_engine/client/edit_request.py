@@ -22,6 +22,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "guidance_scale": (0.0, 100.0),
     "seed": (0, 2**31 - 1),
     "chunk": (1, 64),
+    "processes": (1, 64),
     "window": (0, 4096),
     "pnp_attention": (0.0, 1.0),
     "pnp_features": (0.0, 1.0),
@@ -72,6 +73,8 @@ class EditRequest:
         prompt in seconds; 0 for the whole clip.
     frames: (first, last + 1) into the source, None for all.
     size: (width, height) in pixels, each a multiple of 8; None fits the source's own size.
+    processes: share the edit among so many processes of this machine, each with the whole model, on
+        a GPU of its own where there are several.
     keyframe_schedule: JSON file holding, for each denoising step, the keyframes' frame indices.
     trajectory: safetensors file to write all latents of the run to.
     """
@@ -100,6 +103,7 @@ class EditRequest:
     size: tuple[int, int] | None = None
     device: str = "auto"
     dtype: str = "auto"
+    processes: int = 1
     keyframe_schedule: str | None = None
     trajectory: str | None = None
 

@@ -64,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     option("size", "WIDTHxHEIGHT in pixels, multiples of 8", metavar="WxH", type=_size)
     option("device", "where the model runs")
     option("dtype", "precision of the model")
+    option("processes", "share the edit among so many, each on its own GPU", metavar="N")
     option("keyframe-schedule", "JSON: the keyframes of each denoising step", metavar="FILE")
     option("trajectory", "safetensors file to write all latents to", metavar="FILE")
     parse.add_argument(

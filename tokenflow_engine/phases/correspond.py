@@ -6,6 +6,7 @@ Plug-and-Play injects. None of it depends on the prompt.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -14,11 +15,12 @@ from torch import Tensor
 
 from ..media.latents import LatentStore, StoredLatents
 from ..tokenflow.attention import SourceFrames, SourceKeyframes
-from ..tokenflow.propagation import SIDES
+from ..tokenflow.propagation import Blend
 from ..tokenflow.windows import Window, one_by_one, sweep
 from ..tokenflow.wiring import Wiring
 from .cache import key_of
 from .invert import Inversion, inversion_key
+from .ranks import Parts
 from .rates import KEYFRAMES, OTHERS
 from .run import EditRun
 
@@ -80,16 +82,16 @@ def correspond(run: EditRun, wiring: Wiring, inversion: Inversion) -> Correspond
         Cancelled: at the next UNet call after the user has cancelled.
     """
 
-    def make(store: LatentStore) -> None:
+    def make(store: LatentStore | None) -> None:
         for step in range(len(run.plan.timesteps)):
             _correspond_step(run, wiring, inversion, step, store)
 
-    store = run.cache.obtain("correspond", correspondence_key(run), make)
+    store = run.obtain("correspond", correspondence_key(run), make)
     return Correspondences(run, store, wiring.layers)
 
 
 def _correspond_step(
-    run: EditRun, wiring: Wiring, inversion: Inversion, step: int, store: LatentStore
+    run: EditRun, wiring: Wiring, inversion: Inversion, step: int, store: LatentStore | None
 ) -> None:
     timestep, keyframes = run.plan.timesteps[step], run.keyframes[step]
 
@@ -103,49 +105,61 @@ def _correspond_step(
     source = SourceKeyframes()
     propagated = run.propagated(step)
     alone = one_by_one(len(keyframes), run.request.chunk)
+    number = 0
     for part in sweep(alone, propagated, partial(run.blend, step), run.request.chunk):
         if isinstance(part, Window):
             see(source, [keyframes[slot] for slot in part.slots])
-            if LAYOUT not in store.keys():  # noqa: SIM118
-                sizes = [source.tokens[layer].shape[1] for layer in wiring.layers]
-                store.create(LAYOUT, (len(sizes),), "int64")
-                store.write(LAYOUT, slice(None), np.array(sizes))
             continue
         source.forget_before(part.first)
-        seen = SourceFrames(source, part.blends, run.rule.propagates_source)
-        see(seen, list(part.frames))
-        _keep(run, wiring, step, seen, run.propagated_rows(step, part.frames), store)
+        frames = list(part.frames)
+
+        def find(frames: list[int] = frames, blends: Sequence[Blend] = part.blends) -> Parts:
+            seen = SourceFrames(source, blends, run.rule.propagates_source)
+            see(seen, frames)
+            return _found(run, wiring, step, seen)
+
+        others = partial(run.meter.advance, len(frames), OTHERS)
+        parts = run.ranks.collect(number, find, others)
+        number += 1
+        if store is not None:
+            sizes = [source.tokens[layer].shape[1] for layer in wiring.layers]
+            _keep(run, step, sizes, run.propagated_rows(step, frames), parts, store)
+
+
+def _found(run: EditRun, wiring: Wiring, step: int, seen: SourceFrames) -> Parts:
+    """All layers' fields, int32 (n, 2, tokens), and the features where the step injects them."""
+    fields = torch.cat([seen.fields[layer] for layer in wiring.layers], dim=-1).int().cpu()
+    if not run.plan.injects_features(step):
+        return (fields,)
+    features = seen.kept_features
+    assert features is not None
+    return fields, features.cpu()
 
 
 def _keep(
-    run: EditRun,
-    wiring: Wiring,
-    step: int,
-    seen: SourceFrames,
-    rows: list[int],
-    store: LatentStore,
+    run: EditRun, step: int, sizes: list[int], rows: list[int], parts: Parts, store: LatentStore
 ) -> None:
-    """Write what a call has found into the step's rows; the first call makes room for all."""
+    """Write what was found into the step's rows; the first call makes room for all.
+
+    sizes: tokens of each layer.
+    """
     count = len(run.propagated(step))
-    sizes = [seen.fields[layer].shape[-1] for layer in wiring.layers]
     # Most layers have fewer than 65536 tokens, and half the bytes are half the disk.
     index = "uint16" if max(sizes) <= 2**16 else "uint32"
-    features = _array(seen.kept_features) if run.plan.injects_features(step) else None
-    if rows[0] == 0:
-        store.create(_fields(step), (count, SIDES, sum(sizes)), index)
-        if features is not None:
-            store.create(_features(step), (count, *features.shape[1:]), features.dtype)
-    fields = torch.cat([seen.fields[layer] for layer in wiring.layers], dim=-1)
-    store.write(_fields(step), rows, fields.cpu().numpy().astype(index))
-    if features is not None:
-        store.write(_features(step), rows, features)
+    if LAYOUT not in store.keys():  # noqa: SIM118
+        store.create(LAYOUT, (len(sizes),), "int64")
+        store.write(LAYOUT, slice(None), np.array(sizes))
+    arrays = [parts[0].numpy().astype(index), *map(_array, parts[1:])]
+    for name, array in zip((_fields(step), _features(step)), arrays, strict=False):
+        if rows[0] == 0:
+            store.create(name, (count, *array.shape[1:]), array.dtype)
+        store.write(name, rows, array)
 
 
-def _array(features: Tensor | None) -> np.ndarray:
-    assert features is not None
+def _array(features: Tensor) -> np.ndarray:
     # numpy has no bfloat16; float32 holds it exactly.
     kept = features.float() if features.dtype == torch.bfloat16 else features
-    return kept.cpu().numpy()
+    return kept.numpy()
 
 
 def _fields(step: int) -> str:

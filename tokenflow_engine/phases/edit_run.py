@@ -23,15 +23,17 @@ from .correspond import Correspondences, correspond, correspondence_key, corresp
 from .decode import EDIT_FILE, decode_frames, write_edit_file
 from .disk import bytes_needed
 from .invert import Inversion, inversion_key, inversion_units, invert_source, latents_layout
-from .joint_edit import FINAL, edit_in_place, edit_key, edit_units, initial_rows
+from .joint_edit import FINAL, edit_in_place, edit_key, edit_units, initial_latents, initial_rows
 from .latent_rows import LatentRows, RowsOnDisk
 from .meter import ProgressMeter
 from .prepare import prepare, release_models, warnings_of
 from .preview import preview_latents
+from .ranks import Ranks
 from .rates import PICTURES, SCORES
 from .resources import peak_memory_mb, reset_peak
 from .run import EditRun
 from .scores import score_units, scores_of, stability
+from .workers import ranks_of
 
 
 def edit(
@@ -56,7 +58,8 @@ def edit(
                 run = prepare(request, meter)
                 _require_space(run)
             reset_peak(run.model.device)
-            inversion, latents = _denoise(run)
+            with ranks_of(request, assist) as ranks:
+                inversion, latents = _denoise(replace(run, ranks=ranks))
             with meter.phase("decode"):
                 decode_frames(run, latents, folder)
                 scores = scores_of(run, folder) if run.picked is None else {}
@@ -111,7 +114,7 @@ def _denoise(run: EditRun) -> tuple[Inversion, LatentRows]:
     finished = None if request.trajectory else run.cache.find("edit", edit_key(run))
     with meter.phase("invert"):
         inversion = invert_source(run)
-    if finished:
+    if run.ranks.agree(int(finished is not None)) and finished:
         meter.plan("edit", 0)
         return inversion, RowsOnDisk(finished, FINAL)
     with tokenflow(run.model.unet) as wiring, torch.inference_mode():
@@ -120,6 +123,22 @@ def _denoise(run: EditRun) -> tuple[Inversion, LatentRows]:
         with meter.phase("edit"):
             latents = _edit(run, wiring, inversion, correspondences)
     return inversion, latents
+
+
+def assist(request: EditRequest, ranks: Ranks) -> None:
+    """What another process than the first one does of an edit."""
+    meter = ProgressMeter({})
+    if torch.cuda.is_available():
+        torch.cuda.set_device(ranks.rank % torch.cuda.device_count())
+    with meter.phase("prepare"):
+        run = replace(prepare(request, meter), ranks=ranks)
+    with meter.phase("invert"):
+        inversion = invert_source(run)
+    if ranks.agree(0):
+        return
+    with tokenflow(run.model.unet) as wiring, torch.inference_mode(), meter.phase("edit"):
+        correspondences = correspond(run, wiring, inversion)
+        edit_in_place(run, wiring, inversion, correspondences, initial_latents(run, inversion))
 
 
 def _edit(

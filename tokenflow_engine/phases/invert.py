@@ -18,6 +18,7 @@ from ..diffusion.solvers import SOLVERS
 from ..evaluation.metrics import psnr
 from ..media.latents import LatentStore, StoredLatents
 from .cache import key_of
+from .ranks import Parts
 from .run import EditRun
 
 CLEAN = "clean"
@@ -88,7 +89,7 @@ def invert_source(run: EditRun) -> Inversion:
     Raises:
         Cancelled: at the next UNet call after the user has cancelled.
     """
-    store = run.cache.obtain("invert", inversion_key(run), partial(_invert, run))
+    store = run.obtain("invert", inversion_key(run), partial(_invert, run))
     return Inversion(run, store)
 
 
@@ -100,19 +101,33 @@ def reconstructed(run: EditRun) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, run.frame_count - 1, count)})
 
 
-def _invert(run: EditRun, store: LatentStore) -> None:
-    begin_inversion(run, store)
+def _invert(run: EditRun, store: LatentStore | None) -> None:
+    if store is not None:
+        begin_inversion(run, store)
     samples = reconstructed(run)
     originals: dict[int, np.ndarray] = {}
+    solver = SOLVERS[run.request.solver]
+    calls = sum(solver.calls(run.model.schedule, run.inversion_timesteps))
     start = 0
-    for frames in _batches(run.read(), run.request.chunk):
+    for number, frames in enumerate(_batches(run.read(), run.request.chunk)):
         batch = slice(start, start + len(frames))
         originals |= {i: frames[i - start] for i in samples if batch.start <= i < batch.stop}
-        invert_batch(run, store, batch, encode(run.model, frames))
-        start = batch.stop
-    if not samples:
-        return
 
+        def path(frames: np.ndarray = frames) -> Parts:
+            return (inverted(run, encode(run.model, frames)),)
+
+        others = partial(run.meter.advance, calls * len(frames))
+        parts = run.ranks.collect(number, path, others)
+        if store is not None:
+            keep_path(run, store, batch, parts[0])
+        start = batch.stop
+    if store is not None and samples:
+        _measure(run, store, samples, originals)
+
+
+def _measure(
+    run: EditRun, store: LatentStore, samples: list[int], originals: dict[int, np.ndarray]
+) -> None:
     # As the edit samples, whatever solver inverted.
     descending = run.inversion_timesteps[::-1]
     noisiest = run.tensor(store.read(step_name(descending[0]), samples))
@@ -138,13 +153,17 @@ def latents_layout(run: EditRun) -> tuple[tuple[int, ...], str]:
     return shape, str(run.model.latent_dtype).removeprefix("torch.")
 
 
-def invert_batch(run: EditRun, store: LatentStore, frames: slice, clean: torch.Tensor) -> None:
-    """Invert some frames' clean latents (n, 4, h, w) and keep every timestep of the path."""
-    store.write(CLEAN, frames, clean.cpu().numpy())
+def inverted(run: EditRun, clean: torch.Tensor) -> torch.Tensor:
+    """(1 + timesteps, n, 4, h, w) on the CPU: some frames' clean latents and their whole path."""
     invert = SOLVERS[run.request.solver].invert
-    predict = partial(_predict, run)
-    for timestep, noisy in invert(predict, clean, run.model.schedule, run.inversion_timesteps):
-        store.write(step_name(timestep), frames, noisy.cpu().numpy())
+    path = invert(partial(_predict, run), clean, run.model.schedule, run.inversion_timesteps)
+    return torch.stack([clean.cpu(), *(noisy.cpu() for _, noisy in path)])
+
+
+def keep_path(run: EditRun, store: LatentStore, frames: slice, path: torch.Tensor) -> None:
+    """Write what `inverted` gave for some frames."""
+    for name, latents in zip((CLEAN, *map(step_name, run.inversion_timesteps)), path, strict=True):
+        store.write(name, frames, latents.numpy())
 
 
 def _predict(run: EditRun, latents: torch.Tensor, timestep: int) -> torch.Tensor:

@@ -163,10 +163,14 @@ def edit_step(
     waiting: Tensor | None = None
     finished = 0
     parts = windowing(len(keyframes), run.window(step), step)
+    batches: list[list[int]] = []
     for part in sweep(parts, run.propagated(step), partial(run.blend, step), run.request.chunk):
         if isinstance(part, FrameBatch):
             joint.forget_before(part.first)
             frames = list(part.frames)
+            batches.append(frames)
+            if not run.ranks.owns(len(batches) - 1):
+                continue
             features = correspondences.features(step, frames) if joint.inject_features else None
             fields = correspondences.fields(step, frames)
             advance(frames, predict(PropagatedFrames(joint, part.blends, fields, features), frames))
@@ -179,6 +183,18 @@ def edit_step(
             count = part.final - finished
             advance(list(keyframes[finished : part.final]), every[:count])
             waiting, finished = every[count:], part.final
+    if run.ranks.count > 1:
+        _share(run, latents, batches)
+
+
+def _share(run: EditRun, latents: LatentRows, batches: list[list[int]]) -> None:
+    """Every process gets the frames that others have propagated."""
+    branches = len(run.edit_embeddings)
+    for number, frames in enumerate(batches):
+        rows = run.ranks.share(number, latents[frames])
+        if not run.ranks.owns(number):
+            latents[frames] = rows
+            run.meter.advance(len(frames) * branches, OTHERS)
 
 
 def pass_of_step(run: EditRun, wiring: Wiring, step: int, kind: Callable[..., Pass]) -> Pass:
@@ -238,7 +254,7 @@ def guided_noise(
     )
     edited = output[-branches * count :].to(latents.dtype)
     noise = model.schedule.noise(edited, latents.repeat(branches, 1, 1, 1), timestep)
-    kind = KEYFRAMES if isinstance(unet_pass, EditedKeyframes) else OTHERS
+    kind = OTHERS if isinstance(unet_pass, PropagatedFrames) else KEYFRAMES
     run.meter.advance(count * len(batch), kind)
     if branches == 1:
         return noise.cpu()

@@ -9,12 +9,12 @@ KEYFRAMES, OTHERS, PICTURES, SCORES = "keyframes", "frames", "pictures", "scores
 
 COSTS = {
     "invert": 1.0,
-    f"correspond.{KEYFRAMES}": 1.05,
+    f"correspond.{KEYFRAMES}": 1.1,
     f"correspond.{OTHERS}": 1.2,
-    f"edit.{KEYFRAMES}": 0.7,
-    f"edit.{OTHERS}": 0.65,
-    f"decode.{PICTURES}": 1.2,
-    f"decode.{SCORES}": 0.75,
+    f"edit.{KEYFRAMES}": 0.8,
+    f"edit.{OTHERS}": 0.7,
+    f"decode.{PICTURES}": 1.5,
+    f"decode.{SCORES}": 0.8,
 }
 """Time of one unit in frames through the UNet: a first guess for what has not been measured yet.
 From a run of the embedded model on a CPU (tests/traces)."""
@@ -31,6 +31,7 @@ class Rates:
         self._units: dict[str, float] = {}
         self._seconds: dict[str, float] = {}
         self._warm: set[str] = set()
+        self._cost = self._cost_seconds = 0.0
 
     def measure(self, kind: str, units: int, seconds: float) -> None:
         """Note that some units took a time."""
@@ -40,17 +41,18 @@ class Rates:
             self._warm.add(kind)
         self._units[kind] = self._units.get(kind, 0.0) * fading + units
         self._seconds[kind] = self._seconds.get(kind, 0.0) * fading + seconds
+        if kind in COSTS:
+            self._cost = self._cost * FADING + units * COSTS[kind]
+            self._cost_seconds = self._cost_seconds * FADING + seconds
 
     def seconds_for(self, units: Mapping[str, int]) -> float | None:
         """Time that units by kind will take; None before anything of cost is measured.
 
         A kind that has not been measured is estimated from those that have.
         """
-        known = {kind for kind, count in self._units.items() if count and kind in COSTS}
-        cost = sum(self._units[kind] * COSTS[kind] for kind in known)
-        if not cost:
+        if not self._cost:
             return None
-        base = sum(self._seconds[kind] for kind in known) / cost
+        base = self._cost_seconds / self._cost
         return sum(count * self._rate(kind, base) for kind, count in units.items() if count)
 
     def _rate(self, kind: str, base: float) -> float:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,13 @@ from ..diffusion.model import DiffusionModel
 from ..editors.plan import EditPlan
 from ..media.fit import fit_frame
 from ..media.frames import SourceInfo, read_frames
+from ..media.latents import LatentStore, StoredLatents
 from ..tokenflow.keyframes import KeyframeSchedule
 from ..tokenflow.propagation import RULES, Blend, PropagationRule
 from ..tokenflow.windows import window_size
 from .cache import PhaseCache
 from .meter import ProgressMeter
+from .ranks import Alone, Ranks
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class EditRun:
         the conditional one alone where the guidance scale is 1.
     keyframes: frame indices counted from the range's first frame.
     inversion_timesteps: ascending.
+    ranks: the processes that share the edit.
     """
 
     request: EditRequest
@@ -52,6 +55,25 @@ class EditRun:
     cache: PhaseCache
     meter: ProgressMeter
     picked: tuple[int, ...] | None = None
+    ranks: Ranks = field(default_factory=Alone)
+
+    def obtain(
+        self, phase: str, key: str, make: Callable[[LatentStore | None], None]
+    ) -> StoredLatents:
+        """The store of a phase, which all processes make together if it is not there.
+
+        make: given the store to fill in the first process, None in the others.
+        """
+        if not self.ranks.first:
+            if not self.ranks.agree(0):
+                make(None)
+            self.ranks.agree(0)
+            return self.cache.obtain(phase, key, _never)
+        store = self.cache.find(phase, key)
+        self.ranks.agree(int(store is not None))
+        store = store or self.cache.make(phase, key, make)
+        self.ranks.agree(1)
+        return store
 
     @property
     def rule(self) -> PropagationRule:
@@ -89,6 +111,10 @@ class EditRun:
         stop = self.first_frame + self.frame_count
         numbers = range(self.first_frame, stop) if self.picked is None else self.picked
         return fitted_frames(Path(self.request.source), numbers, self.size)
+
+
+def _never(store: LatentStore) -> None:
+    raise RuntimeError("the first process has not sealed what it said it had")
 
 
 def fitted_frames(
