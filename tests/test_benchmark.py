@@ -106,6 +106,10 @@ def finished() -> Bench:
     measured = {"clips": 1, "roundtrip_psnr": 33.2, "points": [point, other]}
     bench.add("reconstruction_gap_50_to_500", -0.1, measured)
     bench.add("second_prompt_ratio", 0.6, {})
+    run = {"processes": 1, "seconds": 9.0, "seconds_in_unet": 8.0, "speed_up": 1.0}
+    runs = [run, run | {"processes": 2, "speed_up": 1.6}]
+    both = {"frames": 16, "size": 128, "steps": 10, "chunk": 4, "cores": 2, "runs": runs}
+    bench.add("two_processes_speed_up", 1.6, both)
     return bench
 
 
@@ -117,7 +121,9 @@ def test_the_page_says_which_bars_are_missed_and_that_no_gpu_was_there(finished:
     assert "**missed**" in rows["second_prompt_ratio"]
     assert "**missed**" not in rows["reconstruction_gap_50_to_500"]
     assert "reconstruction.svg" in page
-    assert ElementTree.fromstring(written["reconstruction.svg"]).tag.endswith("svg")
+    for plot in ("reconstruction.svg", "processes.svg"):
+        assert ElementTree.fromstring(written[plot]).tag.endswith("svg")
+    assert rows["two_processes_speed_up"].endswith("| 1.6 | | |")
     values = json.loads(written["performance.json"])
     assert values["second_prompt_ratio"] == 0.6
     assert "second_prompt_ratio" in values["measured"]

@@ -15,6 +15,8 @@ from tokenflow_engine.diffusion.inversion import invert, sample
 from tokenflow_engine.diffusion.model import EMBEDDED, fingerprint, load_model, model_folder
 from tokenflow_engine.diffusion.prompts import embed, lost_words
 from tokenflow_engine.diffusion.schedule import DenseOutput, NoiseSchedule
+from tokenflow_engine.tokenflow.attention import SourceKeyframes
+from tokenflow_engine.tokenflow.wiring import tokenflow
 
 CPU = torch.device("cpu")
 
@@ -152,3 +154,20 @@ def test_a_too_long_prompt_says_which_words_are_lost() -> None:
     kept = long.split()[: 61 - len(lost)]
     assert len(model.tokenizer(" ".join(kept)).input_ids) <= model.tokenizer.model_max_length
     assert torch.equal(embed(model, long + "finally"), embed(model, " ".join(kept)))
+
+
+def test_the_order_of_channels_that_gpus_get_changes_nothing_but_rounding() -> None:
+    latents = torch.randn(2, 4, 8, 8)
+    model = load_model(str(GOLDEN / "pipeline"), CPU, torch.float32)
+    embeddings = embed(model, "a wolf").expand(2, -1, -1)
+
+    def tokens() -> dict[str, torch.Tensor]:
+        seen = SourceKeyframes()
+        with tokenflow(model.unet) as wiring, torch.inference_mode():
+            output = wiring.run(seen, latents, 481, embeddings)
+        return {"output": output, **seen.outputs}
+
+    before = tokens()
+    model.unet.to(memory_format=torch.channels_last)
+    for name, after in tokens().items():
+        torch.testing.assert_close(after, before[name], rtol=1e-4, atol=1e-4)

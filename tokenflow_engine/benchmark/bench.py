@@ -15,6 +15,7 @@ import torch
 from ..diffusion.model import choose_device, choose_dtype, load_model
 from .loop_rate import LoopRate, LoopSize, measure_loop
 from .plain_way import PlainTimes, time_plain_way
+from .processes import measure_processes
 from .random_models import random_sd15
 from .reconstruction import PLAIN, Reconstructions, measure_reconstruction
 from .whole_edits import WholeEdits, time_whole_edits
@@ -29,6 +30,7 @@ BARS = {
     "edit_loop_ratio": (">=", 1.5),
     "second_prompt_ratio": ("<=", 0.5),
     "memory_growth_40_to_1000": ("<", 0.1),
+    "reconstruction_gap_50_to_500": ("<=", EQUAL_PSNR),
 }
 """What issue D asks of each figure."""
 
@@ -185,12 +187,23 @@ def _add_loops(bench: Bench, whole: WholeEdits, plain: PlainTimes) -> None:
     bench.add("edit_loop_ratio", theirs / own, beside)
 
 
+def _processes(
+    bench: Bench, settings: BenchSettings, device: torch.device, folder: Path, tell: Tell
+) -> None:
+    tell("one edit by one process and by several")
+    cores = torch.cuda.device_count() if device.type == "cuda" else os.cpu_count() or 1
+    counts = [count for count in (1, 2, 4, 8) if count <= max(2, cores)]
+    found = measure_processes(folder, counts, settings.device)
+    bench.add("two_processes_speed_up", found["runs"][1]["speed_up"], found)
+
+
 Part = Callable[[Bench, BenchSettings, torch.device, Path, Tell], None]
 
 PARTS: dict[str, Part] = {
     "reconstruction": _reconstruction,
     "embedded": _embedded_rate,
     "edits": _edits,
+    "processes": _processes,
     "sd": _sd_rate,
 }
 """In the order they run; `edits` knows the steps of equal fidelity only after `reconstruction`."""

@@ -57,27 +57,31 @@ class WholeEdits:
         }
 
 
-def time_whole_edits(folder: Path, frames: int, size: int, steps: int, device: str) -> WholeEdits:
-    """Edit a clip of the toy world twice by the embedded model, with an empty cache before."""
-    clip = folder / "clip"
+def toy_request(clip: Path, frames: int, size: int, steps: int, device: str) -> EditRequest:
+    """An edit of a clip of the toy world, which is written to the folder `clip`."""
     clip.mkdir(parents=True)
     scene = {"look": "red", "shape": "ball", "ground": "grass", "sky": "blue"}
     drawn = sample_clip(SEED, "roll", frames, size, size, **scene)
     for number, picture in enumerate(drawn.frames):
         write_png(clip / f"{number:05d}.png", picture)
-    request = EditRequest(
+    return EditRequest(
         source=str(clip),
         prompt=PROMPTS[0],
         source_prompt=drawn.caption,
-        output=str(folder / "first"),
+        output=str(clip.parent / "first"),
         steps=steps,
         inversion_steps=steps,
         device=device,
     )
+
+
+def time_whole_edits(folder: Path, frames: int, size: int, steps: int, device: str) -> WholeEdits:
+    """Edit a clip of the toy world twice by the embedded model, with an empty cache before."""
+    request = toy_request(folder / "clip", frames, size, steps, device)
     meter = ProgressMeter({})
     with meter.phase("prepare"), torch.inference_mode():
         run = prepare(request.validated().resolved(), meter)
-    with _cache(folder / "cache"):
+    with cache_in(folder / "cache"):
         first = time_of(lambda: edit(request), run.model.device)
         another = replace(request, prompt=PROMPTS[1], output=str(folder / "second"))
         second = time_of(lambda: edit(another), run.model.device)
@@ -85,7 +89,7 @@ def time_whole_edits(folder: Path, frames: int, size: int, steps: int, device: s
 
 
 @contextmanager
-def _cache(folder: Path) -> Iterator[None]:
+def cache_in(folder: Path) -> Iterator[None]:
     """The phases' results go into a folder of their own."""
     before = os.environ.get("TOKENFLOW_CACHE")
     os.environ["TOKENFLOW_CACHE"] = str(folder)

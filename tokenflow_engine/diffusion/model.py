@@ -178,6 +178,9 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> Diffusion
     parts: tuple[Any, ...] = (unet, vae, text_encoder)
     for part in parts:
         part.to(device).eval().requires_grad_(False)
+    if device.type == "cuda":
+        # Tensor cores take half-precision convolutions in this order only; others get a copy.
+        unet.to(memory_format=torch.channels_last)
     return DiffusionModel(
         folder,
         unet,
