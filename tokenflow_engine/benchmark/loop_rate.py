@@ -31,7 +31,7 @@ from ..tokenflow.keyframes import draw_schedule
 from ..tokenflow.wiring import tokenflow
 from .operations import count_operations
 from .random_models import random_embedding
-from .timing import Seconds, time_of
+from .timing import Seconds, time_of, timed
 
 DEFAULT_STEPS = 50
 
@@ -224,7 +224,9 @@ def _time_bare(
 ) -> Seconds:
     call = _BareCall(model, size, batch)
     times = min(calls, 3) if light else 1
-    _, seconds = time_of(lambda: [call() for _ in range(times)], model.device)
+    with timed(model.device) as seconds:
+        for _ in range(times):
+            call()
     return seconds * (calls / times)
 
 

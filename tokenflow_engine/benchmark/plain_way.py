@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -94,8 +95,7 @@ def time_plain_way(run: EditRun) -> PlainTimes:
                 continue
             for number in range(first, first + SAMPLED_STEPS):
                 t = timesteps[min(number, EDIT_STEPS - 1)]
-                _, taken = time_of(
-                    lambda n=first, t=t: edit.step(n, t, latents, source, keyframes), device
-                )
+                step = partial(edit.step, first, t, latents, source, keyframes)
+                _, taken = time_of(step, device)
                 seconds += taken * ((end - first) / EDIT_STEPS / SAMPLED_STEPS)
     return PlainTimes(inversion * (1 / SAMPLED_STEPS), seconds)

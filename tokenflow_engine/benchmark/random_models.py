@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
@@ -21,7 +22,7 @@ def random_sd15(device: torch.device, dtype: torch.dtype) -> DiffusionModel:
     It has no autoencoder and no text encoder: only passes of the UNet can be timed.
     """
     with torch.device("meta"):
-        unet = UNet2DConditionModel(sample_size=NATIVE_SIZE // 8, cross_attention_dim=768)
+        unet: Any = UNet2DConditionModel(sample_size=NATIVE_SIZE // 8, cross_attention_dim=768)
     unet = unet.to(dtype).to_empty(device=device).eval().requires_grad_(False)
     torch.manual_seed(0)
     for name, weights in unet.named_parameters():
