@@ -58,7 +58,9 @@ def edit(
                 run = prepare(request, meter)
                 _require_space(run)
             reset_peak(run.model.device)
-            with ranks_of(request, assist) as ranks:
+            # A preview's few frames are edited in one call.
+            shared = request if run.picked is None else replace(request, processes=1)
+            with ranks_of(shared, assist) as ranks:
                 inversion, latents = _denoise(replace(run, ranks=ranks))
             with meter.phase("decode"):
                 decode_frames(run, latents, folder)

@@ -15,6 +15,7 @@ from ..tokenflow.keyframes import chunks
 from ..tokenflow.wiring import tokenflow
 from .invert import Inversion, inversion_key, inversion_units, invert_source
 from .joint_edit import denoised, guided_noise, initial_latents, pass_of_step
+from .rates import KEYFRAMES, PICTURES
 from .run import EditRun
 
 
@@ -28,7 +29,7 @@ def preview_latents(run: EditRun) -> tuple[Inversion, Tensor]:
     cached = run.cache.find("invert", inversion_key(run))
     meter.plan("invert", 0 if cached else inversion_units(run))
     meter.plan("edit", _units(run))
-    meter.plan("decode", run.frame_count)
+    meter.plan("decode", {PICTURES: run.frame_count})
     with meter.phase("invert"):
         inversion = invert_source(run)
     with meter.phase("edit"):
@@ -59,9 +60,9 @@ def edit_every_frame(
     return latents
 
 
-def _units(run: EditRun) -> int:
+def _units(run: EditRun) -> dict[str, int]:
     """Branches times frames that a preview's edit sends through the UNet."""
     plan, branches = run.plan, len(run.edit_embeddings)
     steps = range(len(plan.timesteps))
     source = sum(plan.injects_attention(step) or plan.injects_features(step) for step in steps)
-    return run.frame_count * (branches * len(steps) + source)
+    return {KEYFRAMES: run.frame_count * (branches * len(steps) + source)}
