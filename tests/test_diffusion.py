@@ -11,8 +11,9 @@ from diffusers import DDIMScheduler
 from golden_runs import GOLDEN
 
 from tokenflow_engine.client.errors import TokenFlowError
+from tokenflow_engine.client.model_hash import EMBEDDED, fingerprint
 from tokenflow_engine.diffusion.inversion import invert, sample
-from tokenflow_engine.diffusion.model import EMBEDDED, fingerprint, load_model, model_folder
+from tokenflow_engine.diffusion.model import load_model, model_folder
 from tokenflow_engine.diffusion.prompts import embed, lost_words
 from tokenflow_engine.diffusion.schedule import DenseOutput, NoiseSchedule
 from tokenflow_engine.tokenflow.attention import SourceKeyframes

@@ -391,8 +391,8 @@ def test_the_attribute_classifier_reads_renders_it_has_not_seen_as_well_as_its_c
 def test_a_local_clip_model_judges_where_one_is_given(clips: Path, tmp_path: Path) -> None:
     from transformers import CLIPConfig, CLIPModel
 
+    from tokenflow_engine.client.model_hash import EMBEDDED
     from tokenflow_engine.comparison.similarity import load_clip
-    from tokenflow_engine.diffusion.model import EMBEDDED
 
     small = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
     small |= {"num_hidden_layers": 1, "projection_dim": 8}

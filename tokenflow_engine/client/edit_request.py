@@ -14,6 +14,7 @@ EDITORS = ("pnp", "sdedit")
 MODES = ("smooth", "paper", "reference")
 INVERSION_SOLVERS = ("auto", "implicit", "adams_bashforth", "ddim")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+LAST_PHASES = ("decode", "invert")
 DTYPES = ("auto", "float32", "float16", "bfloat16", "float64")
 
 BOUNDS: dict[str, tuple[float, float]] = {
@@ -38,6 +39,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "inversion_solver": INVERSION_SOLVERS,
     "device": DEVICES,
     "dtype": DTYPES,
+    "last_phase": LAST_PHASES,
 }
 
 LATENT_CELL = 8
@@ -77,6 +79,9 @@ class EditRequest:
         a GPU of its own where there are several.
     keyframe_schedule: JSON file holding, for each denoising step, the keyframes' frame indices.
     trajectory: safetensors file to write all latents of the run to.
+    last_phase: "decode" for the whole edit; "invert" only inverts the frames into the cache, where
+        an edit of a longer range finds them, and writes nothing to `output`. The range then starts
+        at a multiple of `chunk` counted from that edit's first frame.
     """
 
     source: str
@@ -106,6 +111,7 @@ class EditRequest:
     processes: int = 1
     keyframe_schedule: str | None = None
     trajectory: str | None = None
+    last_phase: str = "decode"
 
     def validated(self, *, any_words: bool = False) -> EditRequest:
         """Return self.

@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     option("processes", "share the edit among so many, each on its own GPU", metavar="N")
     option("keyframe-schedule", "JSON: the keyframes of each denoising step", metavar="FILE")
     option("trajectory", "safetensors file to write all latents to", metavar="FILE")
+    option("last-phase", '"invert" only inverts the frames, for a later edit to find')
     parse.add_argument(
         "--json", action="store_true", help="print one JSON object last, on standard output"
     )
@@ -112,7 +113,8 @@ def _report(request: EditRequest, result: EditResult, as_json: bool) -> None:
         paths = {"edit_file": f"{result.output}/edit.json", "trajectory": request.trajectory}
         print(json.dumps({**result.to_json(), **paths}))
         return
-    print(f"{result.frame_count} frames of {result.width}x{result.height} are in {result.output}")
+    where = "the cache" if request.last_phase == "invert" else result.output
+    print(f"{result.frame_count} frames of {result.width}x{result.height} are in {where}")
 
 
 def _failed(error: TokenFlowError, as_json: bool) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from ..client.edit_request import LATENT_CELL
 from ..client.errors import TokenFlowError
+from ..client.model_hash import PARTS, fingerprint, model_path
 from .schedule import NoiseSchedule
 
-EMBEDDED = Path(__file__).resolve().parent.parent / "models" / "embedded"
-PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 WEIGHTS = ("unet", "vae", "text_encoder")
 PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
@@ -107,7 +105,7 @@ def model_folder(name: str) -> Path:
         TokenFlowError: "unknown_model" where there is no such model or a part of it is missing,
             "unsafe_model" where its weights are pickles, which can run code when they are opened.
     """
-    folder = EMBEDDED if name == "embedded" else Path(name)
+    folder = model_path(name)
     if folder.is_file():
         if folder.suffix in PICKLED:
             raise _pickled(folder)
@@ -194,19 +192,6 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> Diffusion
         fingerprint(folder),
         int(unet.config.sample_size) * LATENT_CELL,
     )
-
-
-def fingerprint(folder: Path) -> str:
-    """Hash of a model's weights, configurations and vocabulary; the folder's name is left out."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in PARTS:
-        for path in sorted((folder / part).glob("*")):
-            if path.suffix in (".safetensors", ".json", ".txt"):
-                digest.update(f"{part}/{path.name}\0{path.stat().st_size}\0".encode())
-                with path.open("rb") as file:
-                    while block := file.read(1 << 22):
-                        digest.update(block)
-    return digest.hexdigest()
 
 
 class ModelShelf:

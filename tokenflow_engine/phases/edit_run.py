@@ -22,7 +22,14 @@ from ..tokenflow.wiring import Wiring, tokenflow
 from .correspond import Correspondences, correspond, correspondence_key, correspondence_units
 from .decode import EDIT_FILE, decode_frames, write_edit_file
 from .disk import bytes_needed
-from .invert import Inversion, inversion_key, inversion_units, invert_source, latents_layout
+from .invert import (
+    Inversion,
+    inversion_key,
+    inversion_units,
+    invert_parts,
+    invert_source,
+    latents_layout,
+)
 from .joint_edit import FINAL, edit_in_place, edit_key, edit_units, initial_latents, initial_rows
 from .latent_rows import LatentRows, RowsOnDisk
 from .meter import ProgressMeter
@@ -44,6 +51,8 @@ def edit(
 ) -> EditResult:
     """Make one edit; the output folder appears whole at the end, or stays as it was.
 
+    With `last_phase` "invert" the frames are only inverted into the cache, and nothing is written.
+
     progress: called after each UNet call, from the calling thread.
     cancelled: asked at each UNet call; True ends the edit.
 
@@ -53,6 +62,8 @@ def edit(
     request = request.validated().resolved()
     meter = ProgressMeter({}, progress, cancelled)
     try:
+        if request.last_phase == "invert":
+            return _invert_only(request, meter)
         with staged_folder(Path(request.output)) as folder:
             with meter.phase("prepare"):
                 run = prepare(request, meter)
@@ -65,16 +76,9 @@ def edit(
             with meter.phase("decode"):
                 decode_frames(run, latents, folder)
                 scores = scores_of(run, folder) if run.picked is None else {}
-            result = EditResult(
-                output=request.output,
-                frame_count=run.frame_count,
-                width=run.size[0],
-                height=run.size[1],
-                fps=run.source.fps,
-                seconds={name: round(value, 3) for name, value in meter.seconds.items()},
+            result = replace(
+                _result(run),
                 reconstruction_psnr=_rounded(inversion.reconstruction_psnr),
-                peak_memory_mb=peak_memory_mb(run.model.device),
-                warnings=tuple(warnings_of(run)),
                 scores=scores,
                 stability=stability(scores),
                 preview_of=run.picked or (),
@@ -92,6 +96,29 @@ def edit(
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
+
+
+def _invert_only(request: EditRequest, meter: ProgressMeter) -> EditResult:
+    with meter.phase("prepare"):
+        run = prepare(request, meter)
+        require_free_space(run.cache.root, bytes_needed(run).cache)
+    reset_peak(run.model.device)
+    invert_parts(run)
+    return _result(run)
+
+
+def _result(run: EditRun) -> EditResult:
+    """What is known of every run once its phases have ended."""
+    return EditResult(
+        output=run.request.output,
+        frame_count=run.frame_count,
+        width=run.size[0],
+        height=run.size[1],
+        fps=run.source.fps,
+        seconds={name: round(value, 3) for name, value in run.meter.seconds.items()},
+        peak_memory_mb=peak_memory_mb(run.model.device),
+        warnings=tuple(warnings_of(run)),
+    )
 
 
 def _require_space(run: EditRun) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -19,9 +20,10 @@ from ..evaluation.metrics import psnr
 from ..media.latents import LatentStore, StoredLatents
 from .cache import key_of
 from .ranks import Parts
-from .run import EditRun
+from .run import EditRun, content_of
 
 CLEAN = "clean"
+PARTS = "invert-part"
 RECONSTRUCTION = "reconstruction"
 RECONSTRUCTED_FRAMES = 4
 """Frames sampled back to measure the inversion; all of them would double its cost."""
@@ -79,8 +81,12 @@ def inversion_key(run: EditRun) -> str:
 
 def inversion_units(run: EditRun) -> int:
     """UNet calls times frames that the phase takes when it is not cached."""
+    return _units(run, run.frame_count) + len(run.inversion_timesteps) * len(reconstructed(run))
+
+
+def _units(run: EditRun, frames: int) -> int:
     calls = SOLVERS[run.request.solver].calls(run.model.schedule, run.inversion_timesteps)
-    return sum(calls) * run.frame_count + len(calls) * len(reconstructed(run))
+    return sum(calls) * frames
 
 
 def invert_source(run: EditRun) -> Inversion:
@@ -101,22 +107,56 @@ def reconstructed(run: EditRun) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, run.frame_count - 1, count)})
 
 
+def invert_parts(run: EditRun) -> None:
+    """Invert each batch of frames into an entry of its own, for a whole inversion to find.
+
+    Frames are inverted independently, so that several processes can share a long clip's work.
+
+    Raises:
+        Cancelled: at the next UNet call after the user has cancelled.
+    """
+    run.meter.plan("invert", _units(run, run.frame_count))
+    with run.meter.phase("invert"):
+        for frames in _batches(run.read(), run.request.chunk):
+            part = _part_of(run, frames)
+
+            def make(store: LatentStore, part: EditRun = part, frames: np.ndarray = frames) -> None:
+                begin_inversion(part, store)
+                whole = slice(0, part.frame_count)
+                keep_path(part, store, whole, inverted(part, encode(part.model, frames)))
+
+            run.cache.obtain(PARTS, inversion_key(part), make)
+
+
+def _part_of(run: EditRun, frames: np.ndarray) -> EditRun:
+    """A run of some frames alone."""
+    return replace(run, frame_count=len(frames), content=content_of(frames))
+
+
+def _path(run: EditRun, frames: np.ndarray) -> torch.Tensor:
+    """`inverted`, or what `invert_parts` has kept of these frames."""
+    store = run.cache.find(PARTS, inversion_key(_part_of(run, frames)))
+    if store is None:
+        return inverted(run, encode(run.model, frames))
+    run.meter.advance(_units(run, len(frames)))
+    names = (CLEAN, *map(step_name, run.inversion_timesteps))
+    return torch.from_numpy(np.stack([store.read(name, slice(None)) for name in names]))
+
+
 def _invert(run: EditRun, store: LatentStore | None) -> None:
     if store is not None:
         begin_inversion(run, store)
     samples = reconstructed(run)
     originals: dict[int, np.ndarray] = {}
-    solver = SOLVERS[run.request.solver]
-    calls = sum(solver.calls(run.model.schedule, run.inversion_timesteps))
     start = 0
     for number, frames in enumerate(_batches(run.read(), run.request.chunk)):
         batch = slice(start, start + len(frames))
         originals |= {i: frames[i - start] for i in samples if batch.start <= i < batch.stop}
 
         def path(frames: np.ndarray = frames) -> Parts:
-            return (inverted(run, encode(run.model, frames)),)
+            return (_path(run, frames),)
 
-        others = partial(run.meter.advance, calls * len(frames))
+        others = partial(run.meter.advance, _units(run, len(frames)))
         parts = run.ranks.collect(number, path, others)
         if store is not None:
             keep_path(run, store, batch, parts[0])

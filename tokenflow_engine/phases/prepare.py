@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ..client.edit_request import EditRequest
@@ -18,7 +18,7 @@ from ..media.frames import probe
 from ..tokenflow.keyframes import KeyframeSchedule, draw_schedule, read_schedule, spread
 from .cache import PhaseCache
 from .meter import ProgressMeter
-from .run import EditRun, fitted_frames
+from .run import EditRun, content_of, fitted_frames
 
 _shelf = ModelShelf()
 
@@ -43,7 +43,7 @@ def prepare(request: EditRequest, meter: ProgressMeter) -> EditRun:
             f"The frame range {first}:{stop} goes beyond the source's {source.frame_count} frames.",
             f"Choose a range within 0:{source.frame_count}.",
         )
-    if stop - first < 2:
+    if stop - first < 2 and request.last_phase != "invert":
         raise TokenFlowError(
             "bad_request",
             "There is only one frame to edit; TokenFlow needs at least two.",
@@ -87,12 +87,14 @@ def _content(
     source: Path, numbers: Sequence[int], size: tuple[int, int], meter: ProgressMeter
 ) -> str:
     """Hash, hexadecimal, of the fitted frames."""
-    digest = hashlib.blake2b(f"{size}".encode(), digest_size=16)
     meter.plan("prepare", len(numbers))
-    for frame in fitted_frames(source, numbers, size):
-        digest.update(frame.tobytes())
-        meter.advance()
-    return digest.hexdigest()
+
+    def counted() -> Iterator[np.ndarray]:
+        for frame in fitted_frames(source, numbers, size):
+            yield frame
+            meter.advance()
+
+    return content_of(counted())
 
 
 def _keyframes(request: EditRequest, frame_count: int, steps: int) -> KeyframeSchedule:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -125,3 +126,13 @@ def fitted_frames(
     for number, frame in enumerate(read_frames(source, first, stop), first):
         if number in numbers:
             yield fit_frame(frame, size)
+
+
+def content_of(frames: Iterable[np.ndarray]) -> str:
+    """Hash, hexadecimal, of fitted frames (H, W, 3) uint8 and their size."""
+    digest = hashlib.blake2b(digest_size=16)
+    for number, frame in enumerate(frames):
+        if number == 0:
+            digest.update(f"{(frame.shape[1], frame.shape[0])}".encode())
+        digest.update(frame.tobytes())
+    return digest.hexdigest()
