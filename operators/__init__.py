@@ -7,6 +7,7 @@ import bpy
 from . import (
     command_line,
     compare_takes,
+    edit_list,
     edit_strip,
     endings,
     engine_health,
@@ -33,6 +34,7 @@ classes = (
     *open_edit_file.classes,
     *insert_word.classes,
     *presets.classes,
+    *edit_list.classes,
     *engine_installation.classes,
     *engine_health.classes,
     *smaller_plan.classes,

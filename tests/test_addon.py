@@ -27,6 +27,7 @@ CHECKS = (
     *("presets", "freedom", "takes", "edit_queue", "edit_file", "translations", "preview"),
     *("engine_page", "engine_health", "models_page"),
     "real_edit",
+    "job_steps",
 )
 SECONDS_FOR_ONE_FILE = 600
 
