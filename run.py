@@ -3,7 +3,7 @@
 
     python3 run.py demo                the whole way, once: strip in, edited strip out (out/demo/)
     python3 run.py test [PYTEST ...]   lint, types and all tests; with arguments only those tests
-    python3 run.py tokenflow ...       the engine's command line (edit, serve, doctor)
+    python3 run.py tokenflow ...       the engine's command line (edit, serve, doctor, farm)
     python3 run.py python ...          a script or -m MODULE in the engine's environment
     python3 run.py lint                ruff and mypy
     python3 run.py package [FOLDER]    the zip that Blender installs, and a repository (dist/)
@@ -30,6 +30,7 @@ from package import describe, package
 from requirements.environments import (
     BLENDER_MODULES,
     ENGINE,
+    FARM,
     TESTED_ENGINE,
     WINDOWS,
     Refusal,
@@ -40,6 +41,8 @@ from requirements.environments import (
 )
 
 ROOT = Path(__file__).resolve().parent
+ONE_WORKERS = (["step"], ["engine"])
+"""Commands of `tokenflow farm` that the engine's environment runs; the others need the farm's."""
 
 
 def blender_program() -> str | None:
@@ -126,6 +129,14 @@ def test(arguments: list[str]) -> NoReturn:
         else:
             variables[f"{name}_MISSING"] = reason
             say(f"Tests in Blender {version} will be skipped: {reason}.")
+    reason = unavailable(FARM)
+    if reason is None and arguments and not is_ready(FARM):
+        reason = "it is not made yet; `run.py test` without arguments does"
+    if reason is None:
+        variables["TOKENFLOW_FARM_PYTHON"] = str(ensure(FARM))
+    else:
+        variables["TOKENFLOW_FARM_PYTHON_MISSING"] = reason
+        say(f"Tests of the render farm will be skipped: {reason}.")
     variables.pop("BLENDER", None)
     blender = blender_program()
     if blender:
@@ -157,7 +168,7 @@ def demo(arguments: list[str]) -> NoReturn:
 def setup(arguments: list[str]) -> None:
     everything = "--all" in arguments
     interpreter = ensure(TESTED_ENGINE if everything else ENGINE)
-    for environment in BLENDER_MODULES.values() if everything else ():
+    for environment in (*BLENDER_MODULES.values(), FARM) if everything else ():
         reason = unavailable(environment)
         if reason:
             say(f"Left out {environment.name}: {reason}.")
@@ -172,6 +183,10 @@ def main(arguments: list[str]) -> int:
         demo(rest)
     elif command == "test":
         test(rest)
+    elif command == "tokenflow" and rest[:1] == ["farm"] and rest[1:2] not in ONE_WORKERS:
+        variables = engine_variables(ensure(ENGINE))
+        interpreter = ensure(FARM)
+        become([str(interpreter), "-m", "tokenflow_engine", *rest], variables)
     elif command in ("tokenflow", "python"):
         interpreter = ensure(ENGINE)
         module = ["-m", "tokenflow_engine"] if command == "tokenflow" else []

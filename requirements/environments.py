@@ -61,6 +61,7 @@ ENGINE = Environment("engine", "3.11", ("engine",), 1600, ("engine-cuda",))
 TESTED_ENGINE = Environment("engine", "3.11", ("engine", "test"), 1900, ("engine-cuda",))
 ENGINE_PYTHONS = ("3.11", "3.13", "3.12")
 """The version that the engine's lock was resolved for, then those that it suits as well."""
+FARM = Environment("farm", "3.11", ("farm",), 350)
 BLENDER_MODULES = {
     "4.5": Environment("bpy-4.5", "3.11", ("bpy-4.5",), 950),
     "5.0": Environment("bpy-5.0", "3.11", ("bpy-5.0",), 970),

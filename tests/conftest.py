@@ -49,6 +49,29 @@ def engine_python() -> str:
 
 
 @pytest.fixture(scope="session")
+def farm_python() -> str:
+    """Interpreter with Open Job Description's tools and Ray; skips where there is none."""
+    named = os.environ.get("TOKENFLOW_FARM_PYTHON")
+    if not named:
+        asked = "run the tests with `python3 run.py test`, which makes it"
+        pytest.skip(f"no farm: {os.environ.get('TOKENFLOW_FARM_PYTHON_MISSING', asked)}")
+    return named
+
+
+@pytest.fixture(scope="session")
+def batch_blender(
+    bpy_python: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A program that takes Blender's own arguments: the module bpy behind a script, which needs no
+    screen and is the same everywhere."""
+    script = tmp_path_factory.mktemp("blender") / "blender"
+    command = ROOT / "tests" / "blender" / "as_program.py"
+    script.write_text(f'#!/bin/sh\nexec "{bpy_python("5.0")}" "{command}" "$@"\n')
+    script.chmod(0o755)
+    return script
+
+
+@pytest.fixture(scope="session")
 def gui_blender() -> Path:
     """A full Blender with windows; skips where there is none."""
     named = os.environ.get("BLENDER")

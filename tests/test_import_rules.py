@@ -28,6 +28,7 @@ ENGINE_SIDE = (
     "service",
     "comparison",
     "benchmark",
+    "farm",
     "command_line",
 )
 """Both from the bottom up: a room imports only from itself and from those before it."""

@@ -21,6 +21,7 @@ VERSION_WITH_EDIT = "5.0"
 TOP_LEVEL = {
     *("LICENSE", "__init__.py", "blender_manifest.toml"),
     *(
+        "farm",
         "installation",
         "operators",
         "panels",

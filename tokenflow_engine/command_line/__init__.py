@@ -13,13 +13,14 @@ usage: tokenflow COMMAND ...
   evaluate  compare TokenFlow with other methods on clips, and measure all
   bench     measure speed and memory on this machine
   serve     run the engine for Blender (the add-on starts it by itself)
+  farm      edit lists as jobs on many machines
   doctor    check this installation and say how to mend it
   cache     how much is kept of earlier edits, and making room
   models    models on this disk and on the hub; fetch and convert them
 
 `tokenflow COMMAND --help` tells more."""
 
-COMMANDS = ("edit", "evaluate", "bench", "serve", "doctor", "cache", "models")
+COMMANDS = ("edit", "evaluate", "bench", "serve", "farm", "doctor", "cache", "models")
 
 
 def main(arguments: list[str]) -> int:

@@ -39,6 +39,12 @@ def parse(arguments: list[str]) -> ServiceOptions:
         metavar="S",
         help="release loaded models after this time without an edit (default: %(default)g)",
     )
+    parser.add_argument(
+        "--exit-idle-seconds",
+        type=_seconds,
+        metavar="S",
+        help="end after this time without a client and an edit (default: never)",
+    )
     return ServiceOptions(**vars(parser.parse_args(arguments)))
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ class ServiceOptions:
     runtime: private folder for the endpoint file and the socket.
     owner_pid: process that the engine must not outlive, None for an engine on its own.
     idle_seconds: time without an edit after which loaded models are released.
+    exit_idle_seconds: time without a client and an edit after which the engine ends.
     grace_seconds: time for a cancelled edit to clean up before the process ends regardless; one
         UNet call of a large model on a CPU may take longer.
     """
@@ -37,6 +39,7 @@ class ServiceOptions:
     runtime: Path
     owner_pid: int | None = None
     idle_seconds: float = 600.0
+    exit_idle_seconds: float | None = None
     grace_seconds: float = 5.0
 
 
@@ -57,13 +60,23 @@ def serve(
     listener = listen(runtime)
     endpoint = Endpoint(listener.address, secrets.token_bytes(TOKEN_BYTES), os.getpid())
     owner = None if options.owner_pid is None else OwnerWatch(options.owner_pid)
+    last_wanted = time.monotonic()
 
     def tick() -> None:
+        nonlocal last_wanted
+        if server.has_peers or not queue.is_idle:
+            last_wanted = time.monotonic()
         if owner is not None and owner.gone:
             log.info("the owner is gone")
             server.stop()
         elif not server.has_peers and queue.is_idle and Endpoint.read(runtime) != endpoint:
             log.info("nobody can find this engine any more")
+            server.stop()
+        elif (
+            options.exit_idle_seconds is not None
+            and time.monotonic() - last_wanted > options.exit_idle_seconds
+        ):
+            log.info("nobody has wanted anything for %g s", options.exit_idle_seconds)
             server.stop()
 
     server = EngineServer(listener, endpoint, tick)

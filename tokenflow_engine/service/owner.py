@@ -8,6 +8,8 @@ import sys
 import threading
 from collections.abc import Callable
 
+from ..client.processes import process_runs
+
 _STDIN = 0
 
 
@@ -28,13 +30,7 @@ class OwnerWatch:
         if self._is_parent:
             # An orphan gets another parent at once, even before its old one is reaped.
             return os.getppid() != self._pid
-        try:
-            os.kill(self._pid, 0)
-        except ProcessLookupError:
-            return True
-        except OSError:
-            return False
-        return False
+        return not process_runs(self._pid)
 
 
 def when_input_ends(act: Callable[[], None]) -> None:
