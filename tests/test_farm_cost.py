@@ -67,11 +67,3 @@ def test_the_report_is_written_from_times_and_refuses_others(tmp_path: Path) -> 
     file.write_text('{"extract": 1}')
     with pytest.raises(TokenFlowError, match="no step times"):
         write_simulation(tmp_path / "out", file, None)
-
-
-def test_the_published_simulation_is_that_of_the_published_times(
-    checkout: Path, tmp_path: Path
-) -> None:
-    docs = checkout / "docs" / "farm"
-    for written in write_simulation(tmp_path, docs / "step_times.json", None):
-        assert written.read_text() == (docs / written.name).read_text(), written.name
