@@ -26,7 +26,10 @@ FORMAT = "tokenflow-edit-list"
 VERSION = 1
 MAX_FILE_BYTES, MAX_EDITS, MAX_NAME = 16 * 2**20, 10_000, 64
 
-LEFT_OUT = {"source", "output", "keyframe_schedule", "trajectory", "last_phase", "frames"}
+LEFT_OUT = {
+    *("source", "output", "keyframe_schedule", "trajectory", "last_phase", "frames"),
+    "preview_frames",
+}
 """Fields of a request that belong to one machine, or that an edit of a list says differently."""
 
 SETTINGS = tuple(field for field in fields(EditRequest) if field.name not in LEFT_OUT)
