@@ -6,7 +6,6 @@ The same arguments go to `blender -b SHOT.blend -P farm/tokenflow_command.py -- 
 from __future__ import annotations
 
 import json
-import sys
 import traceback
 from collections.abc import Sequence
 from typing import Any
@@ -27,9 +26,9 @@ def main(arguments: Sequence[str]) -> int:
         options = parser().parse_args(arguments)
         outcome, spoken = VERBS[options.verb](options, report)
     except TokenFlowError as error:
-        return _failed(error, report, as_json)
+        return report.fail(error, as_json)
     except KeyboardInterrupt:
-        return _failed(TokenFlowError("cancelled", "It was cancelled."), report, as_json)
+        return report.fail(TokenFlowError("cancelled", "It was cancelled."), as_json)
     except SystemExit as leaving:
         # Help was asked for.
         return int(leaving.code or 0)
@@ -37,20 +36,12 @@ def main(arguments: Sequence[str]) -> int:
         traceback.print_exc()
         message = f"Something unexpected happened: {type(error).__name__}: {error}"
         remedy = "Please report it together with the lines above."
-        return _failed(TokenFlowError("internal", message, remedy), report, as_json)
+        return report.fail(TokenFlowError("internal", message, remedy), as_json)
     if as_json:
         print(json.dumps(outcome), flush=True)
     else:
         print(spoken, flush=True)
     return 0
-
-
-def _failed(error: TokenFlowError, report: StepReport, as_json: bool) -> int:
-    print(error, file=sys.stderr, flush=True)
-    report.fail(error)
-    if as_json:
-        print(json.dumps({"error": error.to_json()}), flush=True)
-    return error.exit_code
 
 
 _registered: list[Any] = []

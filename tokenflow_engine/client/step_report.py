@@ -5,6 +5,8 @@ Source of the lines: specification "How Jobs Are Run", "Stdout/Stderr Messages".
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 
 from .errors import TokenFlowError
@@ -55,7 +57,14 @@ class StepReport:
             print("openjd_progress: 100.0", flush=True)
         self.say(text)
 
-    def fail(self, error: TokenFlowError) -> None:
-        """Say the cause and the remedy where a farm looks for them; people read standard error."""
+    def fail(self, error: TokenFlowError, as_json: bool) -> int:
+        """Say cause and remedy to people on standard error, and where farms and scripts look.
+
+        Returns the exit code.
+        """
+        print(error, file=sys.stderr, flush=True)
         if self._openjd:
             print(f"openjd_fail: {error.message.rstrip('.')}; {error.remedy}", flush=True)
+        if as_json:
+            print(json.dumps({"error": error.to_json()}), flush=True)
+        return error.exit_code

@@ -78,26 +78,18 @@ def run(arguments: list[str]) -> int:
         options = parser().parse_args(arguments)
         return int(_COMMANDS[options.command](options, report))
     except TokenFlowError as error:
-        return _failed(error, report, as_json)
+        return report.fail(error, as_json)
     except KeyboardInterrupt:
-        return _failed(TokenFlowError("cancelled", "It was cancelled."), report, as_json)
+        return report.fail(TokenFlowError("cancelled", "It was cancelled."), as_json)
     except ModuleNotFoundError as error:
         problem = f"This Python lacks the package {error.name}."
         remedy = "Use `python3 run.py tokenflow farm ...`, which has the farm's environment."
-        return _failed(TokenFlowError("engine_missing", problem, remedy), report, as_json)
+        return report.fail(TokenFlowError("engine_missing", problem, remedy), as_json)
     except Exception as error:
         traceback.print_exc()
         problem = f"Something unexpected happened: {type(error).__name__}: {error}"
         remedy = "Please report it together with the lines above."
-        return _failed(TokenFlowError("internal", problem, remedy), report, as_json)
-
-
-def _failed(error: TokenFlowError, report: StepReport, as_json: bool) -> int:
-    print(error, file=sys.stderr, flush=True)
-    report.fail(error)
-    if as_json:
-        print(json.dumps({"error": error.to_json()}), flush=True)
-    return error.exit_code
+        return report.fail(TokenFlowError("internal", problem, remedy), as_json)
 
 
 def _step(options: argparse.Namespace, report: StepReport) -> int:
