@@ -1,4 +1,4 @@
-"""`tokenflow edit`, `evaluate`, `bench`, `serve`, `doctor`, `cache` and `models`."""
+"""`tokenflow edit`, `evaluate`, `bench`, `serve`, `farm`, `doctor`, `cache` and `models`."""
 
 from __future__ import annotations
 

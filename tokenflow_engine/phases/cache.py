@@ -45,12 +45,6 @@ def cache_root() -> Path:
     return base / "tokenflow_edit" / "phases"
 
 
-def cache_limit() -> int:
-    """Bytes that the cache may hold; the variable TOKENFLOW_CACHE_LIMIT gives another number."""
-    named = os.environ.get("TOKENFLOW_CACHE_LIMIT", "")
-    return int(named) if named.isdecimal() else DEFAULT_LIMIT
-
-
 def key_of(parts: Mapping[str, Any]) -> str:
     """Hash, hexadecimal, of everything a phase's result depends on."""
     text = json.dumps({"version": CACHE_VERSION, **parts}, sort_keys=True)
