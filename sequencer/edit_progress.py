@@ -80,6 +80,11 @@ class EditProgress:
         edit.submissions += 1
         edit.progress = None
         edit.stage = Stage.ENGINE
+        after = self._queue.edits[self._queue.edits.index(edit) + 1 :]
+        behind = [other.job for other in after if other.is_waiting and other.job is not None]
+        if behind:
+            # It was moved before edits that the engine has had for longer.
+            self._queue.engine.order([edit.job, *behind])
 
     def _follow(self, edit: StripEdit) -> None:
         job = edit.job

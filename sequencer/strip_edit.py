@@ -90,7 +90,9 @@ class StripEdit:
     def is_waiting(self) -> bool:
         """Whether it is behind others, so that its turn can be changed."""
         queued = self.job is not None and self.job.state in (JobState.WAITING, JobState.QUEUED)
-        return self.stage is Stage.WAITING or (self.stage is Stage.ENGINE and queued)
+        return self.stage in (Stage.WAITING, Stage.READING) or (
+            self.stage is Stage.ENGINE and queued
+        )
 
     @property
     def can_go_on(self) -> bool:

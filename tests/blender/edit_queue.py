@@ -129,6 +129,18 @@ def test_waiting_edits_run_in_the_order_they_are_moved_to(work: Path) -> None:
     assert all(e.stage.name == "DONE" for e in edits[1:]), [e.error for e in edits]
 
 
+def test_an_edit_moved_while_it_is_read_comes_before_those_the_engine_has(work: Path) -> None:
+    names = _project(work, 3)
+    first, second = _start(names[0], "steps 100"), _start(names[1], "steps 5")
+    _poll_until(lambda: _runs(first) and second.job is not None)
+    third = _start(names[2], "steps 5")
+    _poll_until(lambda: third.stage.name == "READING")
+    _queue().move(third, -1)
+    _poll_until(lambda: second.stage.finished or third.stage.finished)
+    assert third.stage.name == "DONE", third.error
+    assert not second.stage.finished
+
+
 def test_the_edit_that_runs_stays_where_it_is(work: Path) -> None:
     names = _project(work, 2)
     first, second = _start(names[0], "hang"), _start(names[1])

@@ -80,7 +80,7 @@ def _click_edit(area, name: str, script: str):
 
 
 def _works(edit) -> bool:
-    return edit.progress is not None and edit.progress.done > 5
+    return edit.stage.name == "ENGINE" and edit.progress is not None and edit.progress.done > 5
 
 
 def _ended(edit, stage: str) -> None:
@@ -134,6 +134,7 @@ def scenario() -> Script:
     yield 0.5
     first.request = first.request.__class__(**{**first.request.to_json(), "source_prompt": LONG})
     yield from click(area, "tokenflow.retry_edit")
+    yield from wait_until(lambda: not first.stage.finished, "the click on Retry", 20)
     yield from wait_until(lambda: _works(first), "the edit to run again")
     os.kill(_queue().engine.pid, signal.SIGKILL)
     yield from wait_until(lambda: first.stage.finished, "the end of the engine", 60)
