@@ -47,6 +47,14 @@ settings.steps = settings.inversion_steps = 2
 """
 
 
+INTERRUPTED = f"""
+import bpy, sys
+queue = sys.modules[{EXTENSION + ".sequencer.queue_timer"!r}].edit_queue()
+queue.recover()
+print("LEFT", [(edit.stage.name, edit.strip_name, edit.request.seed) for edit in queue.edits])
+"""
+
+
 def save(project: Path) -> str:
     return f"import bpy; bpy.ops.wm.save_as_mainfile(filepath={str(project)!r})"
 
@@ -190,6 +198,9 @@ def test_the_queue_is_ordered_cancelled_retried_and_mended_by_clicks_in_the_wind
     assert "SCENARIO PASSED" in said
     wait_until_gone(tmp_path)
     assert len(list(SCREENSHOTS.glob("queue_*.png"))) >= 6
+    code, said = run([gui_blender, "-b", project, "--addons", EXTENSION, *DO, INTERRUPTED])
+    assert code == 0, said
+    assert "LEFT [('INTERRUPTED', 'red cone', 7)]" in said, said
 
 
 def test_the_command_of_a_real_blender_edits_a_copy(

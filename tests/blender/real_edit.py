@@ -170,6 +170,63 @@ def test_a_cancelled_edit_leaves_nothing_behind(work: Path) -> None:
     assert list(bpy.context.scene.sequence_editor.strips) == [strip]
 
 
+def test_a_cancel_ends_at_the_running_call_and_a_retry_skips_the_finished_phases(
+    work: Path,
+) -> None:
+    _set_up(work)
+    bpy.context.scene.tokenflow.steps = 60
+    edit = _start()
+    _poll_until(lambda: edit.progress is not None and edit.progress.phase == "edit")
+    _poll_until(lambda: edit.progress.done > 0)
+    calls, now = [], time.monotonic()
+    last = edit.progress
+    while len(calls) < 4:
+        _queue().poll()
+        if edit.progress != last:
+            calls.append(time.monotonic() - now)
+            last, now = edit.progress, time.monotonic()
+    cancelled_at = time.monotonic()
+    _queue().cancel(edit)
+    assert edit.cancel_requested
+    seen = set()
+
+    def ended() -> bool:
+        seen.add(edit.progress)
+        return edit.stage.finished
+
+    _poll_until(ended)
+    waited = time.monotonic() - cancelled_at
+    print(f"calls of {1000 * max(calls):.0f} ms at most; idle after {1000 * waited:.0f} ms")
+    # What was on its way when it was cancelled, and the end of the call that ran.
+    assert len(seen) <= 4, seen
+    _queue().retry(edit)
+    phases = set()
+
+    def works_again() -> bool:
+        if edit.stage.name == "ENGINE" and edit.progress is not None and edit.progress.done:
+            phases.add(edit.progress.phase)
+        return "edit" in phases
+
+    _poll_until(works_again)
+    assert not phases & {"invert", "correspond"}, phases
+    _queue().cancel(edit)
+
+
+def test_a_strip_trimmed_while_its_edit_runs_gets_the_frames_that_were_edited(work: Path) -> None:
+    strip = _set_up(work)
+    names = room("sequencer.compatibility")
+    edit = _start()
+    _poll_until(lambda: edit.stage.name == "ENGINE")
+    if hasattr(strip, "left_handle"):
+        strip.left_handle = 13
+    else:
+        strip.frame_final_start = 13
+    _poll_until(lambda: edit.stage.finished)
+    assert edit.error is None, edit.error
+    result = bpy.context.scene.sequence_editor.strips[edit.result_name]
+    assert (names.left_handle(result), names.right_handle(result)) == (11, 15)
+
+
 def test_two_edits_wait_in_line_and_both_arrive(work: Path) -> None:
     _set_up(work, frames=2)
     first = _start()
