@@ -81,6 +81,10 @@ class QueueStore:
                 if session.is_dir() and session not in self._locks and self._take(session):
                     left = list(_records(session))
                     found += left
+                    kept = {edit.folder for edit in left}
+                    for folder in session.iterdir():
+                        if folder.is_dir() and folder not in kept:
+                            self._soon(partial(self._delete, folder))
                     if not left:
                         self._soon(partial(self._leave, session))
         return sorted(found, key=lambda left: left.values.get("number", 0))

@@ -409,6 +409,17 @@ def test_a_damaged_record_is_passed_over_and_goes(work: Path) -> None:
     _poll_until(lambda: not edit.work.exists())
 
 
+def test_a_folder_that_a_crash_left_without_a_record_is_cleared(work: Path) -> None:
+    (name,) = _project(work)
+    edit = _start(name, "hang")
+    _poll_until(lambda: _runs(edit))
+    orphan = edit.work.with_name("orphan")
+    (orphan / "frames").mkdir(parents=True)
+    _crash()
+    assert [left.id for left in _queue().edits] == [edit.id]
+    _poll_until(lambda: not orphan.exists(), 10)
+
+
 def test_dismissed_edits_leave_no_files(work: Path) -> None:
     names = _project(work, 2)
     failed, done = _start(names[0], "raise"), _start(names[1])
