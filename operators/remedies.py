@@ -126,7 +126,9 @@ class _ChoosesFolder(OfOneEdit):
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
-    def settle(self: Any, context: Context, setting: str, changed: Callable[[], Any]) -> set[str]:
+    def settle(
+        self: Any, context: Context, setting: str, changed: Callable[[StripEdit], Any]
+    ) -> set[str]:
         """changed: gives the request with the folder in it."""
         edit = self.edit() if self.edit_id else None
         found = None if edit is None else source_of(edit)
@@ -135,7 +137,7 @@ class _ChoosesFolder(OfOneEdit):
         if edit is None or not edit.stage.can_be_retried:
             edit_queue().refusal = None
             return {"FINISHED"}
-        return self.attempt(lambda: edit_queue().retry(edit, changed()))
+        return self.attempt(lambda: edit_queue().retry(edit, changed(edit)))
 
 
 class TOKENFLOW_OT_choose_folder(_ChoosesFolder, Operator):
@@ -145,8 +147,8 @@ class TOKENFLOW_OT_choose_folder(_ChoosesFolder, Operator):
     bl_label = "Choose Folder"
 
     def execute(self, context: Context) -> set[str]:
-        def changed() -> Any:
-            request = self.edit().request
+        def changed(edit: StripEdit) -> Any:
+            request = edit.request
             folder = Path(self.directory).absolute()
             return replace(request, output=str(folder / Path(request.output).name))
 
@@ -160,8 +162,8 @@ class TOKENFLOW_OT_choose_model(_ChoosesFolder, Operator):
     bl_label = "Choose Model"
 
     def execute(self, context: Context) -> set[str]:
-        def changed() -> Any:
-            return replace(self.edit().request, model=str(Path(self.directory).absolute()))
+        def changed(edit: StripEdit) -> Any:
+            return replace(edit.request, model=str(Path(self.directory).absolute()))
 
         return self.settle(context, "model_folder", changed)
 

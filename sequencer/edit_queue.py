@@ -284,7 +284,7 @@ class EditQueue:
 
     def _keep_records(self) -> None:
         """Bring the records up to date with what has changed since they were written."""
-        wanted = {}
+        wanted: dict[Path, tuple[object, ...]] = {}
         for number, edit in enumerate(self.edits):
             if edit.is_kept and edit.stage is not Stage.CANCELLED:
                 # How far its job is, is the engine's to know.

@@ -45,8 +45,9 @@ def edit_from(values: dict[str, Any], folder: Path) -> StripEdit | None:
             return None
         frames = values["frames"]
         new_place, result, error = values["new_place"], values["result"], values["error"]
+        texts: dict[str, Any] = {name: str(values[name]) for name in _TEXTS}
         edit = StripEdit(
-            **{name: str(values[name]) for name in _TEXTS},
+            **texts,
             channel=int(values["channel"]),
             scene_uid=0,
             frames=_frames_from(frames),
