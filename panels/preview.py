@@ -23,7 +23,7 @@ _MARGIN = 70
 
 def draw_preview_button(layout: UILayout, settings: TokenFlowSettings) -> None:
     """The button, and how many frames it edits."""
-    row = layout.row(align=True)
+    row = layout.split(factor=0.65, align=True)
     row.operator(TOKENFLOW_OT_preview_edit.bl_idname, icon="HIDE_OFF")
     row.prop(settings, "preview_frames", text="Frames")
 
@@ -43,7 +43,7 @@ def draw_preview(layout: UILayout, context: Context, edit: StripEdit) -> None:
         caption.label(text=frame.format(number=number), translate=False)
     for warning in edit.result.warnings if edit.result is not None else ():
         draw_wrapped(layout, context, warning)
-    row = layout.row(align=True)
-    row.scale_y = 1.3
-    row.operator(TOKENFLOW_OT_approve_preview.bl_idname, icon="CHECKMARK").edit_id = edit.id
-    row.operator(TOKENFLOW_OT_reroll_preview.bl_idname, icon="FILE_REFRESH").edit_id = edit.id
+    approve = layout.row()
+    approve.scale_y = 1.3
+    approve.operator(TOKENFLOW_OT_approve_preview.bl_idname, icon="CHECKMARK").edit_id = edit.id
+    layout.operator(TOKENFLOW_OT_reroll_preview.bl_idname, icon="FILE_REFRESH").edit_id = edit.id
