@@ -116,6 +116,7 @@ def _draw_advanced(layout: UILayout, settings: TokenFlowSettings) -> None:
     layout.prop(settings, "model_folder", placeholder="Demonstration model")
     layout.prop(settings, "device")
     layout.prop(settings, "dtype")
+    layout.prop(settings, "picture_format")
     layout.prop(settings, "frames_folder", placeholder="As in the preferences")
     layout.operator(TOKENFLOW_OT_open_edit_file.bl_idname, icon="IMPORT")
 

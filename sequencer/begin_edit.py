@@ -115,7 +115,8 @@ def begin_reading(
     try:
         request = with_paths(template, source, output)
         source.mkdir()
-        reading = read(scene, strip, frames, source, here=store is None)
+        depth = request.source_depth
+        reading = read(scene, strip, frames, source, here=store is None, depth=depth)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise

@@ -115,7 +115,7 @@ def sequencer_is_occupied() -> bool:
 
 def _pictures(edit: StripEdit) -> list[Path]:
     result = _result(edit)
-    return [Path(result.output) / f"{n:05d}.png" for n in range(result.frame_count)]
+    return [Path(result.output) / edit.request.picture_name(n) for n in range(result.frame_count)]
 
 
 def _result(edit: StripEdit) -> EditResult:

@@ -35,7 +35,9 @@ def pictures_of(edit: StripEdit) -> list[Path]:
     """The pictures in the order of their frames."""
     if edit.result is None:
         return []
-    return [Path(edit.result.output) / f"{n:05d}.png" for n in range(edit.result.frame_count)]
+    return [Path(edit.result.output) / edit.request.picture_name(n)
+        for n in range(edit.result.frame_count)
+    ]
 
 
 def icon_of_picture(picture: Path) -> int:

@@ -24,6 +24,7 @@ from .compatibility import (
 from .framing import Placement, placement_of_result
 from .prefetch import prefetch_silenced
 from .settings import keep_request
+from .stand_in import stand_in
 from .strip_alone import StripFrames, placement_of, set_placement
 from .strip_identity import strip_uid
 from .strip_picture import canvas_size
@@ -87,8 +88,9 @@ def add_result_strip(
     first = round(content_start(source) + frames.content_offset) + skipped
     channel = free_channel(editor, source, first, first + len(pictures))
     with prefetch_silenced(editor):
+        beside = parent_strips(editor, source)
         strip = _new_strip(
-            parent_strips(editor, source), source.name, pictures, channel, first, "ORIGINAL"
+            beside, source.name, pictures, channel, first, "ORIGINAL", request, result
         )
         _frame_like(strip, scene, source, frames, (result.width, result.height))
     _keep(strip, request, result)
@@ -118,26 +120,47 @@ def add_result_without_source(
             "bad_request", f"There is no free channel at frame {first}.", "Free one."
         )
     with prefetch_silenced(editor):
-        strip = _new_strip(editor.strips, source_name, pictures, channel, first, "FIT")
+        strip = _new_strip(
+            editor.strips, source_name, pictures, channel, first, "FIT", request, result
+        )
     _keep(strip, request, result)
     strip.tokenflow.source_name = source_name
     return strip
 
 
 def _new_strip(
-    strips: Any, source_name: str, pictures: Sequence[Path], channel: int, first: int, fit: str
+    strips: Any,
+    source_name: str,
+    pictures: Sequence[Path],
+    channel: int,
+    first: int,
+    fit: str,
+    request: EditRequest,
+    result: EditResult,
 ) -> Strip:
-    strip = strips.new_image(
-        name=f"{source_name} TokenFlow",
-        filepath=_as_saved(pictures[0]),
-        channel=channel,
-        frame_start=first,
-        fit_method=fit,
-    )
+    with stand_in((result.width, result.height)) as blank:
+        strip = strips.new_image(
+            name=f"{source_name} TokenFlow",
+            filepath=str(blank),
+            channel=channel,
+            frame_start=first,
+            fit_method=fit,
+        )
+    strip.directory = _as_saved(pictures[0].parent)
+    strip.elements[0].filename = pictures[0].name
     for picture in pictures[1:]:
         strip.elements.append(picture.name)
+    _interpret(strip, request.picture_format)
     strip.select = False
     return strip
+
+
+def _interpret(strip: Strip, picture_format: str) -> None:
+    """Say what the files hold, whatever this project takes new files for."""
+    strip.alpha_mode = "PREMUL" if picture_format == "exr" else "STRAIGHT"
+    # A studio's own colour configuration may know neither name.
+    with contextlib.suppress(TypeError):
+        strip.colorspace_settings.name = "Linear Rec.709" if picture_format == "exr" else "sRGB"
 
 
 def _frame_like(

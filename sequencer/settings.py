@@ -200,6 +200,17 @@ class EditFields:
         default=_DEFAULTS["dtype"],
         options=_FIXED,
     )
+    picture_format: EnumProperty(
+        name="Format",
+        description="Files of the edited frames; all keep the strip's alpha",
+        items=(
+            ("png8", "PNG, 8 Bit", "Small, and enough for what comes from a camera's 8 bits"),
+            ("png16", "PNG, 16 Bit", "No banding when the result is graded"),
+            ("exr", "OpenEXR", "Linear half floats, for compositing"),
+        ),
+        default=_DEFAULTS["picture_format"],
+        options=_FIXED,
+    )
 
 
 class TokenFlowSettings(EditFields, bpy.types.PropertyGroup):

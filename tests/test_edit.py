@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -224,9 +225,38 @@ def test_a_part_of_a_movie_is_edited_at_another_size(
             mode="smooth",
         )
     )
-    assert (result.frame_count, result.width, result.height) == (3, 96, 64)
-    assert pictures(result.output).shape == (3, 64, 96, 3)
+    # The middle of 640x272 that has the aspect of 96x64.
+    assert (result.frame_count, result.width, result.height) == (3, 408, 272)
+    assert pictures(result.output).shape == (3, 272, 408, 3)
     assert result.fps is not None and result.fps > 0
+
+
+def test_a_transparent_source_of_odd_size_comes_back_with_its_alpha_at_its_size(
+    clip: Path, request_for: Callable[..., EditRequest], tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    rng = np.random.default_rng(0)
+    alphas = rng.integers(0, 256, (2, 67, 101), dtype=np.uint8)
+    for number, alpha in enumerate(alphas):
+        with Image.open(clip / f"{number:05d}.png") as picture:
+            rgb = picture.convert("RGB").resize((101, 67))
+        Image.fromarray(np.dstack([np.asarray(rgb), alpha])).save(source / f"{number}.png")
+    result = edit(request_for(source=str(source)))
+    assert (result.width, result.height) == (101, 67)
+    assert np.array_equal(pictures(result.output)[..., 3], alphas)
+    assert edit(request_for(source=str(source), result_size="edit")).width == 104
+
+    deep = edit(request_for(source=str(source), picture_format="png16"))
+    first = cv2.imread(str(Path(deep.output) / "00000.png"), cv2.IMREAD_UNCHANGED)
+    assert first.dtype == np.uint16
+    assert np.array_equal(first[..., 3], alphas[0] * np.uint16(257))
+    half = edit(request_for(source=str(source), picture_format="exr"))
+    assert sorted(f.name for f in Path(half.output).iterdir()) == [
+        "00000.exr",
+        "00001.exr",
+        "edit.json",
+    ]
 
 
 def test_a_keyframe_schedule_and_a_trajectory_go_in_and_out(

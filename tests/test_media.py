@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -17,11 +18,14 @@ from PIL import Image
 
 from tokenflow_engine.client.errors import TokenFlowError
 from tokenflow_engine.client.spoken import spoken_bytes
-from tokenflow_engine.media.fit import fit_frame, fit_size
+from tokenflow_engine.media.alpha import BACKDROP, without_backdrop
+from tokenflow_engine.media.fit import fit_frame, fit_size, result_size
 from tokenflow_engine.media.frames import probe, read_frames
 from tokenflow_engine.media.latents import LatentStore, open_sealed
+from tokenflow_engine.media.picture_files import linear, write_picture
 from tokenflow_engine.media.pictures import contact_sheet, evenly_spaced, write_movie, write_png
 from tokenflow_engine.media.staging import require_free_space, staged_folder
+from tokenflow_engine.media.stills import read_alpha
 
 Frame = NDArray[np.uint8]
 Ffmpeg = Callable[..., None]
@@ -244,7 +248,7 @@ def test_mixed_sizes_and_damaged_pictures_are_named(tmp_path: Path) -> None:
     assert '"3.png" cannot be read' in error_of(lambda: probe(folder)).message
 
 
-def test_sixteen_bit_pictures_are_rounded_and_alpha_is_dropped(
+def test_sixteen_bit_pictures_are_rounded_and_transparent_ones_lie_over_grey(
     tmp_path: Path, ffmpeg: Ffmpeg
 ) -> None:
     deep = np.arange(64 * 64 * 3, dtype=np.uint16).reshape(64, 64, 3) * 5 + 77
@@ -268,7 +272,85 @@ def test_sixteen_bit_pictures_are_rounded_and_alpha_is_dropped(
     clear = np.dstack([next(ramp(1)), np.zeros((48, 64), np.uint8)])
     Image.fromarray(clear).save(tmp_path / "clear1.png")
     (frame,) = read_frames(tmp_path / "clear1.png", 0, 1)
-    assert np.array_equal(frame, clear[..., :3])
+    assert np.all(frame == BACKDROP)
+
+
+# Results
+
+
+def transparent(rng: np.random.Generator, depth: type) -> np.ndarray:
+    high = np.iinfo(depth).max
+    rgba = rng.integers(0, high, (40, 56, 4), dtype=depth, endpoint=True)
+    rgba[:20, :, 3], rgba[20:25, :, 3] = high, 0
+    return rgba
+
+
+def test_alpha_comes_back_to_the_bit_and_the_backdrop_goes(tmp_path: Path) -> None:
+    rgba = transparent(np.random.default_rng(1), np.uint8)
+    Image.fromarray(rgba).save(tmp_path / "in.png")
+    (seen,) = read_frames(tmp_path / "in.png", 0, 1)
+    alpha = read_alpha(tmp_path / "in.png")
+    assert alpha is not None
+    assert np.array_equal(seen[:20], rgba[:20, :, :3])
+    assert np.all(seen[20:25] == BACKDROP)
+    levels = without_backdrop(seen.astype(np.float32), alpha)
+    write_picture(tmp_path, 0, "png8", levels, alpha)
+    with Image.open(tmp_path / "00000.png") as picture:
+        back = np.asarray(picture)
+    assert np.array_equal(back[..., 3], rgba[..., 3])
+    assert np.array_equal(back[:20], rgba[:20])
+    # What is seen over any background: the rounding to whole levels before, seen as one level.
+    share = rgba[25:, :, 3:].astype(float) / 255
+    difference = np.abs(back[25:, :, :3] * share - rgba[25:, :, :3] * share)
+    assert difference.max() <= 1
+
+
+def test_sixteen_bits_go_in_and_out(tmp_path: Path) -> None:
+    rgba = transparent(np.random.default_rng(2), np.uint16)
+    alpha, levels = rgba[..., 3], rgba[..., :3] / np.float32(257)
+    write_picture(tmp_path, 3, "png16", levels, alpha)
+    written = cv2.imread(str(tmp_path / "00003.png"), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(written[..., [2, 1, 0, 3]], rgba)
+    assert np.array_equal(read_alpha(tmp_path / "00003.png"), alpha)
+    (seen,) = read_frames(tmp_path / "00003.png", 0, 1)
+    assert np.array_equal(seen[:20], np.rint(levels[:20]).astype(np.uint8))
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_exr_holds_linear_light_and_associated_alpha(
+    channels: int, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    rgba = transparent(np.random.default_rng(3), np.uint16)
+    levels, alpha = rgba[..., :3] / np.float32(257), rgba[..., 3] if channels == 4 else None
+    write_picture(tmp_path, 0, "exr", levels, alpha)
+    layout = "gbrpf16le" if channels == 3 else "gbrapf16le"
+    raw = tmp_path / "raw"
+    ffmpeg("-i", tmp_path / "00000.exr", "-f", "rawvideo", "-pix_fmt", layout, raw)
+    planes = np.frombuffer(raw.read_bytes(), "<f2").reshape(channels, 40, 56)
+    share = 1.0 if alpha is None else alpha / 65535
+    for plane, channel in enumerate((1, 2, 0)):
+        expected = linear(levels[..., channel] / 255) * share
+        # Half floats have 11 bits.
+        assert np.allclose(planes[plane], expected, rtol=2**-10, atol=2**-24)
+
+
+def test_a_picture_without_transparency_has_no_alpha(tmp_path: Path) -> None:
+    rgba = transparent(np.random.default_rng(4), np.uint8)
+    rgba[..., 3] = 255
+    Image.fromarray(rgba).save(tmp_path / "opaque.png")
+    Image.fromarray(rgba[..., :3]).save(tmp_path / "rgb.png")
+    assert read_alpha(tmp_path / "opaque.png") is None
+    assert read_alpha(tmp_path / "rgb.png") is None
+    (seen,) = read_frames(tmp_path / "opaque.png", 0, 1)
+    assert np.array_equal(seen, rgba[..., :3])
+
+
+def test_results_have_the_sources_resolution_unless_a_larger_one_was_asked_for() -> None:
+    assert result_size((1920, 1080), (912, 512), asked_for=False) == (1920, 1080)
+    assert result_size((1920, 1080), (912, 512), asked_for=True) == (1920, 1080)
+    assert result_size((1920, 1080), (512, 512), asked_for=True) == (1080, 1080)
+    assert result_size((61, 47), (80, 64), asked_for=False) == (61, 47)
+    assert result_size((61, 47), (512, 384), asked_for=True) == (512, 384)
 
 
 # Fitting

@@ -15,6 +15,8 @@ MODES = ("smooth", "paper", "reference")
 INVERSION_SOLVERS = ("auto", "implicit", "adams_bashforth", "ddim")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 LAST_PHASES = ("decode", "invert")
+PICTURE_FORMATS = ("png8", "png16", "exr")
+RESULT_SIZES = ("source", "edit")
 DTYPES = ("auto", "float32", "float16", "bfloat16", "float64")
 
 BOUNDS: dict[str, tuple[float, float]] = {
@@ -40,7 +42,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "device": DEVICES,
     "dtype": DTYPES,
     "last_phase": LAST_PHASES,
+    "picture_format": PICTURE_FORMATS,
+    "result_size": RESULT_SIZES,
 }
+
+PICTURE_SUFFIXES = {"png8": ".png", "png16": ".png", "exr": ".exr"}
 
 LATENT_CELL = 8
 """Pixels a latent cell covers in each direction for Stable Diffusion's autoencoder."""
@@ -53,7 +59,7 @@ class EditRequest:
     source: a movie file or a folder of numbered images.
     prompt: what the result shows. negative_prompt: what it must not show.
     source_prompt: what the source shows; helps the inversion, may be empty.
-    output: folder for `%05d.png` and `edit.json`; made if missing.
+    output: folder for `%05d.png` or `%05d.exr` and `edit.json`; made if missing.
     model: "embedded" or a folder in diffusers layout.
     editor: base editor, "pnp" (Plug-and-Play) or "sdedit".
     mode: propagation of the keyframes' features, one of `MODES`.
@@ -77,6 +83,10 @@ class EditRequest:
     size: (width, height) in pixels, each a multiple of 8; None fits the source's own size.
     processes: share the edit among so many processes of this machine, each with the whole model, on
         a GPU of its own where there are several.
+    picture_format: "png8" or "png16", PNG of 8 or 16 bits, or "exr", OpenEXR of linear half
+        floats. All keep the source's alpha.
+    result_size: "source" brings the edited frames to the source's own resolution, "edit" leaves
+        them at the size they were edited at. A size that was asked for and is larger stays.
     keyframe_schedule: JSON file holding, for each denoising step, the keyframes' frame indices.
     trajectory: safetensors file to write all latents of the run to.
     last_phase: "decode" for the whole edit; "invert" only inverts the frames into the cache, where
@@ -109,6 +119,8 @@ class EditRequest:
     device: str = "auto"
     dtype: str = "auto"
     processes: int = 1
+    picture_format: str = "png8"
+    result_size: str = "source"
     keyframe_schedule: str | None = None
     trajectory: str | None = None
     last_phase: str = "decode"
@@ -164,6 +176,15 @@ class EditRequest:
         if self.inversion_solver != "auto":
             return self.inversion_solver
         return "ddim" if self.mode == "reference" else "implicit"
+
+    @property
+    def source_depth(self) -> int:
+        """Bits of each colour that frames rendered for this edit need, 8 or 16."""
+        return 8 if self.picture_format == "png8" else 16
+
+    def picture_name(self, index: int) -> str:
+        """File name of a picture in the output folder, counted from 0."""
+        return f"{index:05d}{PICTURE_SUFFIXES[self.picture_format]}"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

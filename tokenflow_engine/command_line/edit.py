@@ -65,6 +65,8 @@ def parser() -> argparse.ArgumentParser:
     option("device", "where the model runs")
     option("dtype", "precision of the model")
     option("processes", "share the edit among so many, each on its own GPU", metavar="N")
+    option("picture-format", "PNG of 8 or 16 bits, or OpenEXR")
+    option("result-size", "the source's resolution, or that of the edit")
     option("keyframe-schedule", "JSON: the keyframes of each denoising step", metavar="FILE")
     option("trajectory", "safetensors file to write all latents to", metavar="FILE")
     option("last-phase", '"invert" only inverts the frames, for a later edit to find')

@@ -27,8 +27,13 @@ def encode(model: DiffusionModel, frames: np.ndarray) -> Tensor:
 
 def decode(model: DiffusionModel, latents: Tensor) -> np.ndarray:
     """Frames (n, H, W, 3) uint8, RGB, from latents (n, 4, H/8, W/8)."""
+    return np.rint(decode_levels(model, latents)).astype(np.uint8)
+
+
+def decode_levels(model: DiffusionModel, latents: Tensor) -> np.ndarray:
+    """Frames (n, H, W, 3) float32, RGB, unrounded grey levels 0 ... 255, from (n, 4, H/8, W/8)."""
     latents = latents.to(model.device, model.vae_dtype) / model.vae.config.scaling_factor
     with torch.inference_mode():
         pixels = model.vae.decode(latents).sample
-    pixels = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    pixels = (pixels.float().clamp(-1, 1) + 1) * 127.5
     return pixels.permute(0, 2, 3, 1).cpu().numpy()

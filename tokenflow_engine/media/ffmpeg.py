@@ -51,11 +51,15 @@ def start(arguments: list[str], **pipes: int | None) -> subprocess.Popen[bytes]:
     )
 
 
-def run(arguments: list[str]) -> tuple[int, bytes, str]:
-    """Run ffmpeg to its end; return its exit status, standard output and standard error."""
-    process = start(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def run(arguments: list[str], given: bytes | None = None) -> tuple[int, bytes, str]:
+    """Run ffmpeg to its end; return its exit status, standard output and standard error.
+
+    given: what it reads on its standard input.
+    """
+    stdin = subprocess.DEVNULL if given is None else subprocess.PIPE
+    process = start(arguments, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        out, said = process.communicate()
+        out, said = process.communicate(given)
     except BaseException:
         process.kill()
         process.wait()

@@ -46,14 +46,48 @@ def fit_frame(frame: NDArray[np.uint8], size: tuple[int, int], cell: int = 8) ->
     height, width = frame.shape[:2]
     if (width, height) == size:
         return frame
-    box = (0.0, 0.0, float(width), float(height))
-    if not _differs_by_rounding((width, height), size, cell):
-        crop_width = min(width, height * size[0] / size[1])
-        crop_height = min(height, width * size[1] / size[0])
-        left, top = (width - crop_width) / 2, (height - crop_height) / 2
-        box = (left, top, left + crop_width, top + crop_height)
+    box = edited_part((width, height), size, cell)
     picture = Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS, box=box)
     return np.asarray(picture)
+
+
+def edited_part(
+    source: tuple[int, int], size: tuple[int, int], cell: int = 8
+) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom, in pixels, of what an edit at `size` sees of its source."""
+    width, height = source
+    if _differs_by_rounding(source, size, cell):
+        return (0.0, 0.0, float(width), float(height))
+    part = min(width, height * size[0] / size[1]), min(height, width * size[1] / size[0])
+    left, top = (width - part[0]) / 2, (height - part[1]) / 2
+    return (left, top, left + part[0], top + part[1])
+
+
+def result_size(
+    source: tuple[int, int], edited: tuple[int, int], *, asked_for: bool
+) -> tuple[int, int]:
+    """(width, height) in pixels at which the edited part of a source has the source's resolution.
+
+    edited: the size of the edit. It stays if it was asked for and is no smaller than that part.
+    """
+    left, top, right, bottom = edited_part(source, edited)
+    part = max(1, round(right - left)), max(1, round(bottom - top))
+    return edited if asked_for and edited[0] * edited[1] >= part[0] * part[1] else part
+
+
+def resample(
+    plane: NDArray[np.float32],
+    size: tuple[int, int],
+    box: tuple[float, float, float, float] | None = None,
+) -> NDArray[np.float32]:
+    """One plane of values (height, width), or the part of it in `box`, at `size` (width, height).
+
+    Lanczos with three lobes: of Pillow's filters the one that keeps most detail when a picture
+    grows, and the one that brought the source to the model's size. It overshoots at hard edges,
+    which the caller clips.
+    """
+    picture = Image.fromarray(np.ascontiguousarray(plane, np.float32))
+    return np.asarray(picture.resize(size, Image.Resampling.LANCZOS, box=box))
 
 
 def _rounded(side: float, cell: int) -> int:

@@ -56,7 +56,8 @@ def probe(source: Path, until: int | None = None) -> SourceInfo:
 def read_frames(source: Path, start: int, stop: int) -> Iterator[Frame]:
     """Yield the frames `start` to `stop - 1`, counted from 0, one at a time.
 
-    Each frame is uint8 (height, width, 3), RGB; alpha is dropped. Frames come in the order they are
+    Each frame is uint8 (height, width, 3), RGB, a transparent picture over mid-grey
+    (see `media.alpha`), a movie without its alpha. Frames come in the order they are
     shown, each exactly once, also when the movie's rate varies. A movie is decoded from its
     beginning, because seeking is not exact in every container.
 

@@ -17,7 +17,7 @@ import psutil
 from ..client.errors import TokenFlowError
 from ..client.spoken import spoken_bytes
 
-OURS = re.compile(r"\d{5,}\.png|edit\.json")
+OURS = re.compile(r"\d{5,}\.(png|exr)|edit\.json")
 """Names an edit writes into its folder."""
 
 DERIVED = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "BL_proxy"})

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from ..client.errors import TokenFlowError
-from . import ffmpeg
+from .alpha import OPAQUE, over_backdrop
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
@@ -86,7 +87,8 @@ def common_size(pictures: list[Path]) -> tuple[int, int]:
 
 
 def read_picture(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """uint8 (height, width, 3) of one picture; alpha is dropped, 16 bits are rounded to 8.
+    """uint8 (height, width, 3) of one picture; 16 bits are rounded to 8, a transparent one
+    lies over the backdrop.
 
     Raises:
         TokenFlowError: code "unreadable_source", when it is damaged or not `size` (width, height).
@@ -101,14 +103,40 @@ def read_picture(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     return pixels
 
 
+def read_alpha(path: Path) -> NDArray[np.uint16] | None:
+    """Alpha of one picture, (height, width), 0 ... 65535; None where all of it is opaque.
+
+    Raises:
+        TokenFlowError: code "unreadable_source", when it is damaged.
+    """
+    try:
+        with Image.open(path) as picture:
+            if not _has_alpha(picture):
+                return None
+            if _is_deep(picture):
+                alpha = _deep(path)[..., 3]
+            else:
+                alpha = np.asarray(picture.convert("RGBA"))[..., 3].astype(np.uint16) * 257
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _damaged(path, error) from error
+    return None if alpha.min() == OPAQUE else alpha
+
+
 def _rgb(picture: Image.Image, path: Path) -> NDArray[np.uint8]:
     if picture.mode.startswith("I;16"):
         return _eight_bits(np.repeat(np.asarray(picture)[..., None], 3, axis=2))
     if _is_deep(picture):
-        return _deep_rgb(path, picture.size)
+        deep = _eight_bits(_deep(path))
+        return over_backdrop(deep) if deep.shape[2] == 4 else deep
     if picture.mode in ("I", "F"):
         raise ValueError(f"pixels of mode {picture.mode}")
+    if _has_alpha(picture):
+        return over_backdrop(np.asarray(picture.convert("RGBA")))
     return np.asarray(picture.convert("RGB"))
+
+
+def _has_alpha(picture: Image.Image) -> bool:
+    return picture.has_transparency_data
 
 
 def _is_deep(picture: Image.Image) -> bool:
@@ -116,17 +144,18 @@ def _is_deep(picture: Image.Image) -> bool:
     return any(";16" in str(tile[3]) for tile in getattr(picture, "tile", ()))
 
 
-def _deep_rgb(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    # No pattern: ffmpeg would read a % in the picture's name as one.
-    status, out, said = ffmpeg.run(
-        [
-            *("-f", "image2", "-pattern_type", "none", "-i", str(path.resolve())),
-            *("-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "rgb48le", "pipe:1"),
-        ]
-    )
-    if status or len(out) != size[0] * size[1] * 6:
-        raise ValueError(said[-2000:])
-    return _eight_bits(np.frombuffer(out, "<u2").reshape(size[1], size[0], 3))
+def _deep(path: Path) -> NDArray[np.uint16]:
+    """(height, width, 3 or 4) of a picture of 16 bits a sample."""
+    # Given as bytes, since OpenCV opens no names beyond the system's code page.
+    encoded = np.frombuffer(path.read_bytes(), np.uint8)
+    pixels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16:
+        raise ValueError("no 16 bits")
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.shape[2] == 1:
+        return np.repeat(pixels, 3, axis=2)
+    return pixels[..., [2, 1, 0, *range(3, pixels.shape[2])]]
 
 
 def _eight_bits(deep: NDArray[np.uint16]) -> NDArray[np.uint8]:

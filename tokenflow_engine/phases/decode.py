@@ -1,14 +1,22 @@
-"""Phase 4: edited latents to pictures, and the file that says how to make them again."""
+"""Phase 4: edited latents to pictures of the source's resolution.
+
+And the file that says how to make them again.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..diffusion.autoencoder import decode
-from ..media.pictures import write_png
+import numpy as np
+
+from ..diffusion.autoencoder import decode_levels
+from ..media.alpha import without_backdrop
+from ..media.fit import edited_part, resample, result_size
+from ..media.picture_files import write_picture
+from ..media.stills import numbered_pictures, read_alpha
 from ..tokenflow.keyframes import chunks
 from .latent_rows import LatentRows
 from .rates import PICTURES
@@ -20,17 +28,62 @@ DECODED_AT_ONCE = 4
 EDIT_FILE = "edit.json"
 
 
-def decode_frames(run: EditRun, latents: LatentRows, folder: Path) -> None:
-    """Write `00000.png` ... from latents (F, 4, h, w).
+def size_of_result(run: EditRun) -> tuple[int, int]:
+    """(width, height) in pixels of the pictures that are written."""
+    if run.request.result_size == "edit":
+        return run.size
+    source = run.source.width, run.source.height
+    return result_size(source, run.size, asked_for=run.request.size is not None)
+
+
+def decode_frames(run: EditRun, latents: LatentRows, folder: Path) -> Iterator[np.ndarray]:
+    """Write `00000.png` ... from latents (F, 4, h, w); yield each frame as it was edited.
+
+    What is yielded, (H, W, 3) uint8 RGB, has the size of the edit; what is written has the
+    result's, and the source's alpha.
 
     Raises:
         Cancelled: after the batch in which the user cancelled.
         TokenFlowError: code "no_space", when the disk is full.
     """
+    size = size_of_result(run)
+    pictures = numbered_pictures(Path(run.request.source)) if run.source.kind == "images" else []
     for frames in chunks(run.frames, DECODED_AT_ONCE):
-        for frame, picture in zip(frames, decode(run.model, latents[list(frames)]), strict=True):
-            write_png(folder / f"{frame:05d}.png", picture)
+        decoded = decode_levels(run.model, latents[list(frames)])
+        for frame, levels in zip(frames, decoded, strict=True):
+            alpha = None
+            if pictures:
+                alpha = _alpha_of_result(run, pictures[run.source_numbers[frame]], size)
+            _write(run, folder, frame, levels, alpha, size)
+            yield np.rint(levels).astype(np.uint8)
         run.meter.advance(len(frames), PICTURES)
+
+
+def _write(
+    run: EditRun,
+    folder: Path,
+    frame: int,
+    levels: np.ndarray,
+    alpha: np.ndarray | None,
+    size: tuple[int, int],
+) -> None:
+    if size != run.size:
+        planes = [resample(levels[..., channel], size) for channel in range(3)]
+        levels = np.clip(np.stack(planes, axis=2), 0, 255)
+    if alpha is not None:
+        levels = without_backdrop(levels, alpha)
+    write_picture(folder, frame, run.request.picture_format, levels, alpha)
+
+
+def _alpha_of_result(run: EditRun, picture: Path, size: tuple[int, int]) -> np.ndarray | None:
+    """The source's alpha, (h, w) 0 ... 65535, to the bit where the result has its size."""
+    alpha = read_alpha(picture)
+    whole = alpha is None or alpha.shape == (size[1], size[0])
+    if alpha is None or whole:
+        return alpha
+    box = edited_part((run.source.width, run.source.height), run.size)
+    fitted = resample(alpha.astype(np.float32), size, box)
+    return np.rint(np.clip(fitted, 0, 65535)).astype(np.uint16)
 
 
 def write_edit_file(folder: Path, fields: Mapping[str, Any]) -> None:

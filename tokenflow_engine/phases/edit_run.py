@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from ..client.edit_request import EditRequest
 from ..client.errors import TokenFlowError
 from ..client.progress import CancelCheck, EditResult, ProgressCallback
 from ..media.latents import LatentStore
+from ..media.picture_files import BYTES_PER_CHANNEL
 from ..media.staging import full_disk_explained, require_free_space, staged_folder
 from ..tokenflow.wiring import Wiring, tokenflow
 from .correspond import Correspondences, correspond, correspondence_key, correspondence_units
-from .decode import EDIT_FILE, decode_frames, write_edit_file
+from .decode import EDIT_FILE, decode_frames, size_of_result, write_edit_file
 from .disk import bytes_needed
 from .invert import (
     Inversion,
@@ -74,8 +76,10 @@ def edit(
             with ranks_of(shared, assist) as ranks:
                 inversion, latents = _denoise(replace(run, ranks=ranks))
             with meter.phase("decode"):
-                decode_frames(run, latents, folder)
-                scores = scores_of(run, folder) if run.picked is None else {}
+                edited = decode_frames(run, latents, folder)
+                scores = scores_of(run, edited) if run.picked is None else {}
+                # A preview has no scores; its pictures are written as they are drawn.
+                deque(edited, maxlen=0)
             result = replace(
                 _result(run),
                 reconstruction_psnr=_rounded(inversion.reconstruction_psnr),
@@ -109,11 +113,12 @@ def _invert_only(request: EditRequest, meter: ProgressMeter) -> EditResult:
 
 def _result(run: EditRun) -> EditResult:
     """What is known of every run once its phases have ended."""
+    width, height = size_of_result(run)
     return EditResult(
         output=run.request.output,
         frame_count=run.frame_count,
-        width=run.size[0],
-        height=run.size[1],
+        width=width,
+        height=height,
         fps=run.source.fps,
         seconds={name: round(value, 3) for name, value in run.meter.seconds.items()},
         peak_memory_mb=peak_memory_mb(run.model.device),
@@ -123,7 +128,10 @@ def _result(run: EditRun) -> EditResult:
 
 def _require_space(run: EditRun) -> None:
     need = bytes_needed(run)
-    require_free_space(Path(run.request.output).parent, need.pictures)
+    width, height = size_of_result(run)
+    bytes_per_pixel = 4 * BYTES_PER_CHANNEL[run.request.picture_format]
+    written = run.frame_count * width * height * bytes_per_pixel
+    require_free_space(Path(run.request.output).parent, max(need.pictures, written))
     require_free_space(run.cache.root, need.cache)
 
 

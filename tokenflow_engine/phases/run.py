@@ -109,9 +109,13 @@ class EditRun:
 
     def read(self) -> Iterator[np.ndarray]:
         """The fitted source frames, (H, W, 3) uint8 RGB, one at a time."""
+        return fitted_frames(Path(self.request.source), self.source_numbers, self.size)
+
+    @property
+    def source_numbers(self) -> Sequence[int]:
+        """For each frame its place in the source, ascending."""
         stop = self.first_frame + self.frame_count
-        numbers = range(self.first_frame, stop) if self.picked is None else self.picked
-        return fitted_frames(Path(self.request.source), numbers, self.size)
+        return range(self.first_frame, stop) if self.picked is None else self.picked
 
 
 def _never(store: LatentStore) -> None:

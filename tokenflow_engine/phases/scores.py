@@ -1,15 +1,15 @@
-"""How steady a finished edit is beside its source, from neighbouring frames on disk."""
+"""How steady an edit is beside its source, from neighbouring frames."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
-from pathlib import Path
 
 from ..evaluation import metrics
 from ..evaluation.metrics import finite_mean, pair_warp_error
 from ..evaluation.optical_flow import estimated_flow
-from ..media.frames import read_frames
+from ..media.frames import Frame
 from .rates import SCORES
 from .run import EditRun
 
@@ -22,15 +22,14 @@ def score_units(run: EditRun) -> int:
     return run.frame_count - 1
 
 
-def scores_of(run: EditRun, folder: Path) -> dict[str, float]:
-    """Warp errors of the edit in `folder` and of its source along the source's estimated flow.
+def scores_of(run: EditRun, edited: Iterable[Frame]) -> dict[str, float]:
+    """Warp errors of the edited frames and of their source along the source's estimated flow.
 
     Two frames of each are held at a time. Empty where no point is seen in two frames.
 
     Raises:
         Cancelled: after the pair in which the user cancelled.
     """
-    edited = read_frames(folder, 0, run.frame_count)
     errors: dict[str, list[float]] = {WARP_ERROR: [], SOURCE_WARP_ERROR: []}
     for (first, second), (first_edited, second_edited) in zip(
         pairwise(run.read()), pairwise(edited), strict=True
