@@ -35,7 +35,8 @@ def pictures_of(edit: StripEdit) -> list[Path]:
     """The pictures in the order of their frames."""
     if edit.result is None:
         return []
-    return [Path(edit.result.output) / edit.request.picture_name(n)
+    return [
+        Path(edit.result.output) / edit.request.picture_name(n)
         for n in range(edit.result.frame_count)
     ]
 

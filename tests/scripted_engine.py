@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import struct
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -77,11 +78,15 @@ def scripted_edit(
     if action in ("write", "steps") and pictures:
         number = len(pictures)
         shutil.copytree(request.source, request.output)
+    size = (64, 64)
+    if pictures:
+        # Width and height stand first in a PNG's header.
+        size = struct.unpack(">II", pictures[0].read_bytes()[16:24])
     return EditResult(
         output=request.output,
         frame_count=number,
-        width=64,
-        height=64,
+        width=size[0],
+        height=size[1],
         fps=None,
         seconds={"invert": 0.0, "edit": 0.0},
         warnings=("scripted",),

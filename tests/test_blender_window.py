@@ -16,9 +16,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from package_index import PackageIndex, serving, write_wheel
+from PIL import Image
 
 from tokenflow_engine.media.pictures import write_movie
 from tokenflow_engine.toyworld import sample_clip
@@ -201,6 +203,40 @@ def test_the_queue_is_ordered_cancelled_retried_and_mended_by_clicks_in_the_wind
     code, said = run([gui_blender, "-b", project, "--addons", EXTENSION, *DO, INTERRUPTED])
     assert code == 0, said
     assert "LEFT [('INTERRUPTED', 'red cone', 7)]" in said, said
+
+
+def test_a_retimed_cropped_strip_with_alpha_and_a_text_are_edited_by_one_click(
+    gui_blender: Path, display: list[str], environment: dict[str, str], tmp_path: Path
+) -> None:
+    if not shutil.which("import"):
+        pytest.skip("no screenshots: ImageMagick's program `import` is not there")
+    folder = tmp_path / "footage" / "transparent"
+    folder.mkdir(parents=True)
+    across, down = np.meshgrid(np.linspace(-1, 1, 192), np.linspace(-1, 1, 192))
+    soft = np.clip((1 - np.hypot(across, down)) * 4, 0, 1)
+    alpha = np.rint(soft * 255).astype(np.uint8)
+    chosen = {"shape": "ball", "look": "red", "ground": "grass", "sky": "blue"}
+    for number, frame in enumerate(sample_clip(11, "orbit", 8, 192, 192, **chosen).frames):
+        Image.fromarray(np.dstack([frame, alpha])).save(folder / f"{number:05d}.png")
+    environment["TOKENFLOW_TEST_FOOTAGE"] = str(folder.parent)
+    project = tmp_path / "shot.blend"
+    run = partial(run_blender, environment=environment)
+    code, said = run([gui_blender, "-b", *DO, ENABLE])
+    assert code == 0, said
+    code, said = run([gui_blender, "-b", "--app-template", "Video_Editing", *DO, save(project)])
+    assert code == 0, said
+    code, said = run(
+        [
+            *display,
+            *(gui_blender, "--enable-event-simulate", "-p", "0", "0", "1600", "900"),
+            *("--python-exit-code", "3", project, "--python", INSIDE / "window_strips.py"),
+        ]
+    )
+    print(said)
+    assert code == 0, said
+    assert "SCENARIO PASSED" in said
+    wait_until_gone(tmp_path)
+    assert len(list(SCREENSHOTS.glob("strips_*.png"))) == 2
 
 
 def test_the_command_of_a_real_blender_edits_a_copy(

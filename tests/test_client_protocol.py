@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -321,3 +322,15 @@ def test_every_exception_becomes_an_error_a_user_can_read(error: BaseException, 
     assert failure.code == code
     assert failure.message and failure.remedy
     assert json.loads(json.dumps(failure.to_json()))["code"] == code
+
+
+def test_a_request_names_its_pictures_by_their_format_and_refuses_others() -> None:
+    request = EditRequest("clip", "a blue ball", "out")
+    assert (request.picture_name(7), request.source_depth) == ("00007.png", 8)
+    deep = replace(request, picture_format="png16")
+    assert (deep.picture_name(7), deep.source_depth) == ("00007.png", 16)
+    half = EditRequest.from_json({**request.to_json(), "picture_format": "exr"})
+    assert (half.picture_name(7), half.source_depth) == ("00007.exr", 16)
+    for name, wrong in (("picture_format", "jpeg"), ("result_size", "huge")):
+        with pytest.raises(TokenFlowError, match=wrong):
+            replace(request, **{name: wrong}).validated()
