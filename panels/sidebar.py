@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bpy.app.translations import pgettext_iface
 from bpy.types import Context, Panel, UILayout
 
 from ..operators.edit_strip import TOKENFLOW_OT_edit_strip
@@ -49,9 +50,12 @@ def _draw_strip_name(layout: UILayout, context: Context) -> None:
         layout.label(text="No strip selected", icon="INFO")
         return
     refused = sum(obstacle(strip) is not None for strip in strips)
-    name = strips[0].name if len(strips) == 1 else f"{len(strips)} strips, an edit for each"
+    name = strips[0].name
+    if len(strips) > 1:
+        name = pgettext_iface("{count} strips, an edit for each").format(count=len(strips))
     if refused and len(strips) > 1:
-        name += f"; {refused} cannot be edited"
+        text = pgettext_iface("{name}; {count} cannot be edited")
+        name = text.format(name=name, count=refused)
     layout.label(text=name, icon="ERROR" if refused else "SEQUENCE")
 
 

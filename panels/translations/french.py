@@ -298,4 +298,13 @@ FRENCH: dict[str, str] = {
     "The doctor in the preferences finds how much there is.": "Le docteur des préférences trouve combien il y en a.",
     "Clear the Cache?": "Vider le cache ?",
     "Delete the Model?": "Supprimer le modèle ?",
+    "Files of the edited frames; all keep the strip's alpha": "Fichiers des images éditées ; tous gardent l'alpha de la bande",
+    "Format": "Format",
+    "Linear half floats, for compositing": "Demi-flottants linéaires, pour le compositing",
+    "No banding when the result is graded": "Pas d'effet de bandes à l'étalonnage du résultat",
+    "PNG, 16 Bit": "PNG, 16 bits",
+    "PNG, 8 Bit": "PNG, 8 bits",
+    "Small, and enough for what comes from a camera's 8 bits": "Petit, et suffisant pour les 8 bits d'une caméra",
+    "{count} strips, an edit for each": "{count} bandes, une édition pour chacune",
+    "{name}; {count} cannot be edited": "{name} ; {count} non éditables",
 }

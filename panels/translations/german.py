@@ -298,4 +298,13 @@ GERMAN: dict[str, str] = {
     "The doctor in the preferences finds how much there is.": "Der Doktor in den Einstellungen findet heraus, wie viel da ist.",
     "Clear the Cache?": "Den Cache leeren?",
     "Delete the Model?": "Das Modell löschen?",
+    "Files of the edited frames; all keep the strip's alpha": "Dateien der bearbeiteten Bilder; alle behalten das Alpha des Streifens",
+    "Format": "Format",
+    "Linear half floats, for compositing": "Lineare halbe Gleitkommazahlen, zum Compositing",
+    "No banding when the result is graded": "Keine Stufen, wenn das Ergebnis farbkorrigiert wird",
+    "PNG, 16 Bit": "PNG, 16 Bit",
+    "PNG, 8 Bit": "PNG, 8 Bit",
+    "Small, and enough for what comes from a camera's 8 bits": "Klein, und genug für die 8 Bit einer Kamera",
+    "{count} strips, an edit for each": "{count} Streifen, je eine Bearbeitung",
+    "{name}; {count} cannot be edited": "{name}; {count} nicht bearbeitbar",
 }

@@ -298,4 +298,13 @@ JAPANESE: dict[str, str] = {
     "The doctor in the preferences finds how much there is.": "プリファレンスのドクターが容量を調べます。",
     "Clear the Cache?": "キャッシュを空にしますか?",
     "Delete the Model?": "モデルを削除しますか?",
+    "Files of the edited frames; all keep the strip's alpha": "編集したフレームのファイル。どれもストリップのアルファを保つ",
+    "Format": "形式",
+    "Linear half floats, for compositing": "リニアの半精度浮動小数点数、コンポジット向け",
+    "No banding when the result is graded": "結果をカラーグレーディングしても縞が出ない",
+    "PNG, 16 Bit": "PNG、16 ビット",
+    "PNG, 8 Bit": "PNG、8 ビット",
+    "Small, and enough for what comes from a camera's 8 bits": "小さく、カメラの 8 ビットには十分",
+    "{count} strips, an edit for each": "{count} 本のストリップ、それぞれ別の編集",
+    "{name}; {count} cannot be edited": "{name}。{count} 本は編集不可",
 }
