@@ -191,9 +191,11 @@ def test_a_damaged_cache_entry_is_made_again(
 
 def test_the_cache_forgets_what_was_unused_for_longest(tmp_path: Path) -> None:
     def entry(key: str, limit: int) -> None:
-        with PhaseCache(tmp_path, limit).build("invert", key) as store:
+        cache = PhaseCache(tmp_path, limit)
+        with cache.build("invert", key) as store:
             store.create("a", (1000,), "uint8")
             store.write("a", slice(None), np.zeros(1000, np.uint8))
+        cache.release()
 
     entry("old", 10**6)
     entry("middle", 10**6)

@@ -64,3 +64,16 @@ class Cancelled(TokenFlowError):
 
     def __init__(self) -> None:
         super().__init__("cancelled", "The edit was cancelled.")
+
+
+_MEMORY_PHRASES = ("out of memory", "not enough memory", "can't allocate memory", "bad_alloc")
+"""How torch words it on accelerators and on the CPU; only CUDA has an exception of its own."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception, of torch or of Python, says that memory ran out."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(
+        phrase in str(error).lower() for phrase in _MEMORY_PHRASES
+    )

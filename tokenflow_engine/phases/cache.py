@@ -8,14 +8,16 @@ import os
 import re
 import shutil
 import sys
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from ..media.latents import LatentStore, StoredLatents, open_sealed
+from .claims import is_held, mark
 
 CACHE_VERSION = 1
 """Raised when the same key would no longer mean the same numbers."""
@@ -30,6 +32,10 @@ def cache_limit() -> int:
         return int(float(os.environ["TOKENFLOW_CACHE_GB"]) * 10**9)
     except (KeyError, ValueError, OverflowError):
         return DEFAULT_LIMIT
+
+
+PART, CLAIM = ".part", ".claim"
+"""Suffixes of a store under construction, and of a file that says who reads a store."""
 
 
 def cache_root() -> Path:
@@ -55,24 +61,32 @@ def key_of(parts: Mapping[str, Any]) -> str:
 class PhaseCache:
     """Sealed stores under one folder; several engines may share it.
 
-    in_use: entries of this run, which are never evicted by it.
+    Whatever a run has found or built stays until it calls `release`, whoever evicts.
     """
 
     root: Path = field(default_factory=cache_root)
     limit: int = field(default_factory=cache_limit)
-    in_use: set[Path] = field(default_factory=set)
+    _claims: dict[Path, Path] = field(default_factory=dict)
 
     def find(self, phase: str, key: str) -> StoredLatents | None:
-        """The store of a phase, or None where there is none or it is damaged."""
+        """The store of a phase, or None where there is none or it is damaged.
+
+        Its bytes are checked once in a run; a damaged store is removed.
+        """
         folder = self._folder(phase, key)
         if not folder.is_dir():
             return None
-        store = open_sealed(folder)
+        known = folder in self._claims
+        with self._lock():
+            if not folder.is_dir():
+                return None
+            self._claim(folder)
+            os.utime(folder)
+        store = open_sealed(folder, verify=not known)
         if store is None:
-            shutil.rmtree(folder, ignore_errors=True)
-            return None
-        os.utime(folder)
-        self.in_use.add(folder)
+            with self._lock():
+                self._unclaim(folder)
+                shutil.rmtree(folder, ignore_errors=True)
         return store
 
     def obtain(self, phase: str, key: str, make: Callable[[LatentStore], None]) -> StoredLatents:
@@ -92,34 +106,60 @@ class PhaseCache:
     def build(self, phase: str, key: str) -> Iterator[LatentStore]:
         """A store to fill; sealed and put in its place at the end, removed on any exception."""
         folder = self._folder(phase, key)
-        staging = folder.with_name(f"{folder.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
+        staging = folder.with_name(f"{folder.name}.{mark()}{PART}")
         staging.mkdir(parents=True)
         store = LatentStore(staging)
         try:
             yield store
             store.seal()
-            try:
-                staging.rename(folder)
-            except OSError:
-                # Another engine was faster with the same content, which serves as well.
+            with self._lock():
+                # Another engine may have been faster with the same content, which serves as well.
                 if not folder.is_dir():
-                    raise
+                    staging.rename(folder)
+                self._claim(folder)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-        self.in_use.add(folder)
         self.evict()
 
     def evict(self) -> None:
-        """Remove entries, unused for longest first, until the rest is within the limit."""
-        entries = [p for p in self.root.glob("*/*") if p.is_dir() and p.suffix != ".part"]
-        sizes = {p: sum(f.stat().st_size for f in p.glob("*")) for p in entries if p.exists()}
-        total = sum(sizes.values())
-        for folder in sorted(sizes, key=lambda p: p.stat().st_mtime if p.exists() else 0):
-            if total <= self.limit:
-                return
-            if folder not in self.in_use:
-                shutil.rmtree(folder, ignore_errors=True)
-                total -= sizes[folder]
+        """Remove entries, unused for longest first, until the rest is within the limit.
+
+        Entries that a living process uses stay; what dead ones left goes first.
+        """
+        with self._lock():
+            for left in (*self.root.glob(f"*/*{PART}"), *self.root.glob(f"*/*{CLAIM}")):
+                if not is_held(left):
+                    shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(True)
+            entries = [p for p in self.root.glob("*/*") if p.is_dir() and p.suffix != PART]
+            sizes = {p: sum(f.stat().st_size for f in p.glob("*")) for p in entries}
+            total = sum(sizes.values())
+            for folder in sorted(sizes, key=lambda p: p.stat().st_mtime):
+                if total <= self.limit:
+                    return
+                if not any(folder.parent.glob(f"{folder.name}.*{CLAIM}")):
+                    shutil.rmtree(folder, ignore_errors=True)
+                    total -= sizes[folder]
+
+    def release(self) -> None:
+        """Say that this run needs its entries no longer."""
+        for folder in list(self._claims):
+            self._unclaim(folder)
+
+    def _claim(self, folder: Path) -> None:
+        if folder not in self._claims:
+            claim = folder.with_name(f"{folder.name}.{mark()}{CLAIM}")
+            claim.touch()
+            self._claims[folder] = claim
+
+    def _unclaim(self, folder: Path) -> None:
+        claim = self._claims.pop(folder, None)
+        if claim is not None:
+            claim.unlink(missing_ok=True)
+
+    def _lock(self) -> FileLock:
+        """Held for moments only, never while a store is read or filled."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.root / "cache.lock")
 
     def clear(self) -> None:
         """Remove every entry, and nothing else that lies in the folder."""

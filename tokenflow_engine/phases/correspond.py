@@ -6,8 +6,9 @@ Plug-and-Play injects. None of it depends on the prompt.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +27,8 @@ from .run import EditRun
 
 LAYOUT = "layout"
 
+Pass = TypeVar("Pass", SourceKeyframes, SourceFrames)
+
 
 class Correspondences:
     """Fields and injected features on disk, for any frames of any step."""
@@ -34,7 +37,9 @@ class Correspondences:
         self._run = run
         self._store = store
         self._layers = layers
-        self._ends = np.cumsum(store.read(LAYOUT, slice(None))).tolist()
+        # A clip whose frames are all keyframes has none.
+        kept = LAYOUT in store.keys()  # noqa: SIM118
+        self._ends = np.cumsum(store.read(LAYOUT, slice(None))).tolist() if kept else []
 
     def fields(self, step: int, frames: list[int]) -> dict[str, Tensor]:
         """For each layer int64 (n, 2, S)."""
@@ -95,12 +100,19 @@ def _correspond_step(
 ) -> None:
     timestep, keyframes = run.plan.timesteps[step], run.keyframes[step]
 
-    def see(unet_pass: SourceKeyframes | SourceFrames, frames: list[int]) -> None:
-        latents = inversion.at(timestep, frames).to(run.model.dtype)
-        embeddings = run.source_embedding.expand(len(frames), -1, -1)
-        wiring.run(unet_pass, latents, timestep, embeddings)
-        kind = KEYFRAMES if isinstance(unet_pass, SourceKeyframes) else OTHERS
-        run.meter.advance(len(frames), kind)
+    def see(kind: Callable[[slice], Pass], frames: Sequence[int]) -> list[Pass]:
+        def one_call(part: slice) -> Pass:
+            unet_pass, some = kind(part), list(frames[part])
+            latents = inversion.at(timestep, some).to(run.model.dtype)
+            embeddings = run.source_embedding.expand(len(some), -1, -1)
+            wiring.query_rows = run.memory.plan.query_rows
+            wiring.run(unet_pass, latents, timestep, embeddings)
+            return unet_pass
+
+        seen = run.memory.pieces(len(frames), one_call)
+        work = KEYFRAMES if isinstance(seen[0], SourceKeyframes) else OTHERS
+        run.meter.advance(len(frames), work)
+        return seen
 
     source = SourceKeyframes()
     propagated = run.propagated(step)
@@ -108,15 +120,18 @@ def _correspond_step(
     number = 0
     for part in sweep(alone, propagated, partial(run.blend, step), run.request.chunk):
         if isinstance(part, Window):
-            see(source, [keyframes[slot] for slot in part.slots])
+            for some in see(lambda _: SourceKeyframes(), [keyframes[slot] for slot in part.slots]):
+                source.add(some)
             continue
         source.forget_before(part.first)
         frames = list(part.frames)
 
         def find(frames: list[int] = frames, blends: Sequence[Blend] = part.blends) -> Parts:
-            seen = SourceFrames(source, blends, run.rule.propagates_source)
-            see(seen, frames)
-            return _found(run, wiring, step, seen)
+            def matched(rows: slice) -> SourceFrames:
+                return SourceFrames(source, blends[rows], run.rule.propagates_source)
+
+            found = [_found(run, wiring, step, seen) for seen in see(matched, frames)]
+            return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
         others = partial(run.meter.advance, len(frames), OTHERS)
         parts = run.ranks.collect(number, find, others)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,9 @@ def decode_frames(run: EditRun, latents: LatentRows, folder: Path) -> Iterator[n
     size = size_of_result(run)
     pictures = numbered_pictures(Path(run.request.source)) if run.source.kind == "images" else []
     for frames in chunks(run.frames, DECODED_AT_ONCE):
-        decoded = decode_levels(run.model, latents[list(frames)])
-        for frame, levels in zip(frames, decoded, strict=True):
+        rows = latents[list(frames)]
+        decoded = run.memory.pieces(len(rows), lambda p, r=rows: decode_levels(run.model, r[p]))
+        for frame, levels in zip(frames, chain.from_iterable(decoded), strict=True):
             alpha = None
             if pictures:
                 alpha = _alpha_of_result(run, pictures[run.source_numbers[frame]], size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import deque
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,10 @@ def edit(
     try:
         if request.last_phase == "invert":
             return _invert_only(request, meter)
-        with staged_folder(Path(request.output)) as folder:
+        with staged_folder(Path(request.output)) as folder, ExitStack() as ends:
             with meter.phase("prepare"):
                 run = prepare(request, meter)
+                ends.callback(run.cache.release)
                 _require_space(run)
             reset_peak(run.model.device)
             # A preview's few frames are edited in one call.
@@ -107,7 +109,10 @@ def _invert_only(request: EditRequest, meter: ProgressMeter) -> EditResult:
         run = prepare(request, meter)
         require_free_space(run.cache.root, bytes_needed(run).cache)
     reset_peak(run.model.device)
-    invert_parts(run)
+    try:
+        invert_parts(run)
+    finally:
+        run.cache.release()
     return _result(run)
 
 

@@ -137,7 +137,10 @@ def _path(run: EditRun, frames: np.ndarray) -> torch.Tensor:
     """`inverted`, or what `invert_parts` has kept of these frames."""
     store = run.cache.find(PARTS, inversion_key(_part_of(run, frames)))
     if store is None:
-        return inverted(run, encode(run.model, frames))
+        return inverted(
+            run,
+            torch.cat(run.memory.pieces(len(frames), lambda part: encode(run.model, frames[part]))),
+        )
     run.meter.advance(_units(run, len(frames)))
     names = (CLEAN, *map(step_name, run.inversion_timesteps))
     return torch.from_numpy(np.stack([store.read(name, slice(None)) for name in names]))
@@ -172,9 +175,10 @@ def _measure(
     descending = run.inversion_timesteps[::-1]
     noisiest = run.tensor(store.read(step_name(descending[0]), samples))
     clean = sample(partial(_predict, run), noisiest, run.model.schedule, descending)
+    pictures = run.memory.pieces(len(samples), lambda part: decode(run.model, clean[part]))
     values = [
         psnr(originals[i], picture)
-        for i, picture in zip(samples, decode(run.model, clean), strict=True)
+        for i, picture in zip(samples, np.concatenate(pictures), strict=True)
     ]
     store.create(RECONSTRUCTION, (len(samples),), "float64")
     store.write(RECONSTRUCTION, slice(None), np.array(values))
@@ -207,9 +211,12 @@ def keep_path(run: EditRun, store: LatentStore, frames: slice, path: torch.Tenso
 
 
 def _predict(run: EditRun, latents: torch.Tensor, timestep: int) -> torch.Tensor:
-    noise = run.model.predict_noise(latents, timestep, run.source_embedding)
+    def noise_of(part: slice) -> torch.Tensor:
+        return run.model.predict_noise(latents[part], timestep, run.source_embedding)
+
+    noise = run.memory.pieces(len(latents), noise_of)
     run.meter.advance(len(latents))
-    return noise
+    return torch.cat(noise)
 
 
 def step_name(timestep: int) -> str:

@@ -8,22 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from ..diffusion.schedule import add_noise, ddim_step, noise_in
-from ..tokenflow.attention import (
-    Anchors,
-    EditedFrames,
-    EditedKeyframes,
-    PropagatedFrames,
-    UNetPass,
-    blended,
-)
+from ..diffusion.schedule import add_noise, noise_in
+from ..tokenflow.attention import AnchorTokens, EditedKeyframes, KeyframeOutputs, blended
 from ..tokenflow.keyframes import chunks
-from ..tokenflow.windows import FrameBatch, Window, anchors_of, one_call, sweep, windows
+from ..tokenflow.windows import FrameBatch, Window, anchors_of, sweep, windows
 from ..tokenflow.wiring import Wiring
 from .cache import key_of
 from .correspond import Correspondences, correspondence_key
@@ -31,6 +23,7 @@ from .invert import Inversion
 from .latent_rows import LatentRows
 from .rates import KEYFRAMES, OTHERS
 from .run import EditRun
+from .step_calls import StepCalls, denoised, needs_source
 from .variation import varied
 
 FINAL = "final"
@@ -40,8 +33,6 @@ StepCallback = Callable[[int, Tensor], None]
 
 Windowing = Callable[[int, int, int], list[Window]]
 """(keyframes, window size, denoising step) -> windows in order."""
-
-Pass = TypeVar("Pass", bound=EditedFrames)
 
 
 def edit_key(run: EditRun) -> str:
@@ -63,7 +54,7 @@ def edit_units(run: EditRun) -> dict[str, int]:
     branches = len(run.edit_embeddings)
     return {
         KEYFRAMES: sum(
-            _jointly_edited(run, step) * (branches + _needs_source(run, step))
+            _jointly_edited(run, step) * (branches + needs_source(run, step))
             for step in range(len(run.keyframes))
         ),
         OTHERS: sum(len(run.propagated(step)) for step in range(len(run.keyframes))) * branches,
@@ -144,42 +135,35 @@ def edit_step(
     windowing: Windowing = windows,
 ) -> None:
     """One denoising step; the latents after it take the place of those before it."""
-    keyframes, timestep = run.keyframes[step], run.plan.timesteps[step]
-
-    def predict(unet_pass: EditedFrames | PropagatedFrames, frames: list[int]) -> Tensor:
-        needed = isinstance(unet_pass, EditedFrames) and unet_pass.source
-        source = inversion.at(timestep, frames) if needed else None
-        return guided_noise(run, wiring, unet_pass, latents[frames], timestep, source)
+    keyframes = run.keyframes[step]
+    calls = StepCalls(run, wiring, inversion, correspondences, step, latents, keyframe_pass)
 
     def advance(frames: list[int], noise: Tensor) -> None:
         latents[frames] = denoised(run, step, latents[frames], noise)
 
-    joint = pass_of_step(run, wiring, step, keyframe_pass)
+    kept = KeyframeOutputs()
+    seen: AnchorTokens | None = None
     if slots := anchors_of(len(keyframes), run.window(step)):
-        anchors = pass_of_step(run, wiring, step, Anchors)
-        anchors.window = one_call(slots)
-        predict(anchors, [keyframes[slot] for slot in slots])
-        joint.anchors = anchors.anchors
+        joint = calls.joint([keyframes[slot] for slot in slots], sees=True)
+        seen = AnchorTokens(slots, joint.seen)
     waiting: Tensor | None = None
     finished = 0
     parts = windowing(len(keyframes), run.window(step), step)
     batches: list[list[int]] = []
     for part in sweep(parts, run.propagated(step), partial(run.blend, step), run.request.chunk):
         if isinstance(part, FrameBatch):
-            joint.forget_before(part.first)
+            kept.forget_before(part.first)
             frames = list(part.frames)
             batches.append(frames)
-            if not run.ranks.owns(len(batches) - 1):
-                continue
-            features = correspondences.features(step, frames) if joint.inject_features else None
-            fields = correspondences.fields(step, frames)
-            advance(frames, predict(PropagatedFrames(joint, part.blends, fields, features), frames))
+            if run.ranks.owns(len(batches) - 1):
+                advance(frames, calls.propagated(part, kept))
             continue
-        joint.window = part
-        noise = predict(joint, [keyframes[slot] for slot in part.slots])
+        context = seen.of(part.anchors) if seen else {}
+        joint = calls.joint([keyframes[slot] for slot in part.slots], context)
+        kept.add(joint.outputs, part)
         if run.rule.reuses_keyframes:
             # Their latents stay until the last window that holds them has seen them.
-            every = blended(waiting, noise, part, finished)
+            every = blended(waiting, joint.noise, part, finished)
             count = part.final - finished
             advance(list(keyframes[finished : part.final]), every[:count])
             waiting, finished = every[count:], part.final
@@ -197,66 +181,7 @@ def _share(run: EditRun, latents: LatentRows, batches: list[list[int]]) -> None:
             run.meter.advance(len(frames) * branches, OTHERS)
 
 
-def pass_of_step(run: EditRun, wiring: Wiring, step: int, kind: Callable[..., Pass]) -> Pass:
-    """A pass over edited frames with the injections that the plan has for a step."""
-    return kind(
-        branches=len(run.edit_embeddings),
-        source=_needs_source(run, step),
-        inject_attention=run.plan.injects_attention(step),
-        inject_features=run.plan.injects_features(step),
-        injected_layers=wiring.injected_layers,
-    )
-
-
-def denoised(run: EditRun, step: int, latents: Tensor, noise: Tensor) -> Tensor:
-    """Latents after one denoising step, from those before it and the noise found in them."""
-    timesteps, level = run.plan.timesteps, run.model.schedule.level
-    after = timesteps[step + 1] if step + 1 < len(timesteps) else None
-    return ddim_step(latents, noise, level(timesteps[step]), level(after))
-
-
 def _jointly_edited(run: EditRun, step: int) -> int:
     """Keyframes in a step's joint calls; beyond the limit most are in two of them."""
     count, size = len(run.keyframes[step]), run.window(step)
     return len(anchors_of(count, size)) + sum(len(w.slots) for w in windows(count, size, step))
-
-
-def _needs_source(run: EditRun, step: int) -> bool:
-    return run.plan.injects_attention(step) or run.plan.injects_features(step)
-
-
-def guided_noise(
-    run: EditRun,
-    wiring: Wiring,
-    unet_pass: UNetPass,
-    latents: Tensor,
-    timestep: int,
-    source: Tensor | None,
-) -> Tensor:
-    """Noise (n, 4, h, w) in latents (n, 4, h, w) under classifier-free guidance
-    (Ho & Salimans, arXiv:2207.12598), on the CPU.
-
-    source: the source's latents of the same frames at this timestep, where the pass needs them.
-    """
-    model, branches = run.model, len(run.edit_embeddings)
-    count = len(latents)
-    latents = latents.to(model.device)
-    batch = [latents] * branches
-    embeddings = run.edit_embeddings
-    if source is not None:
-        batch = [source, *batch]
-        embeddings = torch.cat([run.source_embedding, embeddings])
-    output = wiring.run(
-        unet_pass,
-        torch.cat(batch).to(model.dtype),
-        timestep,
-        embeddings.repeat_interleave(count, 0),
-    )
-    edited = output[-branches * count :].to(latents.dtype)
-    noise = model.schedule.noise(edited, latents.repeat(branches, 1, 1, 1), timestep)
-    kind = OTHERS if isinstance(unet_pass, PropagatedFrames) else KEYFRAMES
-    run.meter.advance(count * len(batch), kind)
-    if branches == 1:
-        return noise.cpu()
-    unconditional, conditional = noise.chunk(2)
-    return torch.lerp(unconditional, conditional, run.request.guidance_scale).cpu()

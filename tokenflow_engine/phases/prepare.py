@@ -20,12 +20,12 @@ from .cache import PhaseCache
 from .meter import ProgressMeter
 from .run import EditRun, content_of, fitted_frames
 
-_shelf = ModelShelf()
+shelf = ModelShelf()
 
 
 def release_models() -> None:
     """Free the memory of the model that is kept for the next edit."""
-    _shelf.release()
+    shelf.release()
 
 
 def prepare(request: EditRequest, meter: ProgressMeter) -> EditRun:
@@ -55,7 +55,7 @@ def prepare(request: EditRequest, meter: ProgressMeter) -> EditRun:
     numbers = picked or range(first, stop)
     count = len(numbers)
     device = choose_device(request.device)
-    model = _shelf.model(request.model, device, choose_dtype(request.dtype, device))
+    model = shelf.model(request.model, device, choose_dtype(request.dtype, device))
     size = fit_size((source.width, source.height), request.size, native=model.native_size)
 
     timesteps = tuple(model.schedule.timesteps(request.steps))
@@ -115,4 +115,4 @@ def warnings_of(run: EditRun) -> list[str]:
             spoken = name.replace("_", " ")
             words = " ".join(lost)
             warnings.append(f'The {spoken} is too long for this model; it lost: "{words}".')
-    return warnings
+    return warnings + run.memory.warnings()

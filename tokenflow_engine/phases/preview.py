@@ -14,9 +14,10 @@ from ..tokenflow.attention import EditedFrames, EditedKeyframes
 from ..tokenflow.keyframes import chunks
 from ..tokenflow.wiring import tokenflow
 from .invert import Inversion, inversion_key, inversion_units, invert_source
-from .joint_edit import denoised, guided_noise, initial_latents, pass_of_step
+from .joint_edit import initial_latents
 from .rates import KEYFRAMES, PICTURES
 from .run import EditRun
+from .step_calls import denoised, guided_noise, pass_of_step
 
 
 def preview_latents(run: EditRun) -> tuple[Inversion, Tensor]:

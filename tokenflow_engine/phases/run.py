@@ -22,6 +22,7 @@ from ..tokenflow.keyframes import KeyframeSchedule
 from ..tokenflow.propagation import RULES, Blend, PropagationRule
 from ..tokenflow.windows import window_size
 from .cache import PhaseCache
+from .memory_plan import MemoryBudget
 from .meter import ProgressMeter
 from .ranks import Alone, Ranks
 
@@ -57,6 +58,7 @@ class EditRun:
     meter: ProgressMeter
     picked: tuple[int, ...] | None = None
     ranks: Ranks = field(default_factory=Alone)
+    memory: MemoryBudget = field(default_factory=MemoryBudget)
 
     def obtain(
         self, phase: str, key: str, make: Callable[[LatentStore | None], None]

@@ -5,11 +5,9 @@ from __future__ import annotations
 import errno
 import traceback
 
-from ..client.errors import TokenFlowError
+from ..client.errors import TokenFlowError, is_out_of_memory
 
 _DETAILS_CHARACTERS = 20_000
-_MEMORY_PHRASES = ("out of memory", "not enough memory", "can't allocate memory")
-"""How torch words it on accelerators and on the CPU; only CUDA has an exception of its own."""
 
 
 def failure_from(error: BaseException) -> TokenFlowError:
@@ -17,7 +15,7 @@ def failure_from(error: BaseException) -> TokenFlowError:
     if isinstance(error, TokenFlowError):
         return TokenFlowError(error.code, error.message, error.remedy, _shortened(error.details))
     details = _shortened("".join(traceback.format_exception(error)))
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return TokenFlowError(
             "out_of_memory",
             "The memory did not suffice for this edit.",
@@ -43,14 +41,6 @@ def failure_from(error: BaseException) -> TokenFlowError:
         f"The engine met an error that it does not know ({type(error).__name__}).",
         "Report it together with the details.",
         details,
-    )
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and any(
-        phrase in str(error).lower() for phrase in _MEMORY_PHRASES
     )
 
 

@@ -18,6 +18,8 @@ from .correspondence import nearest_neighbours, unit_tokens
 from .propagation import SIDES, Blend, propagate
 from .windows import Window
 
+KeysAndValues = dict[str, tuple[Tensor, Tensor]]
+
 
 class UNetPass(Protocol):
     """One kind of UNet call: what every self-attention returns, and the injected features."""
@@ -32,15 +34,20 @@ class UNetPass(Protocol):
 def attention(attn: Any, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Multi-head attention of projected tokens (B, Q, C), (B, S, C), (B, S, C); returns (B, Q, C).
 
-    attn: a diffusers `Attention`; its output projection is applied.
+    attn: a diffusers `Attention`; its output projection is applied. Where its processor has
+    `query_rows`, so many queries are attended to at once.
     """
 
     def heads(x: Tensor) -> Tensor:
         return x.reshape(*x.shape[:2], attn.heads, -1).transpose(1, 2)
 
-    out = F.scaled_dot_product_attention(
-        heads(queries), heads(keys), heads(values), scale=attn.scale
-    )
+    keys, values = heads(keys), heads(values)
+    rows = getattr(getattr(attn, "processor", None), "query_rows", None) or queries.shape[1]
+    parts = [
+        F.scaled_dot_product_attention(heads(part), keys, values, scale=attn.scale)
+        for part in queries.split(rows, dim=1)
+    ]
+    out = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
     return attn.to_out[1](attn.to_out[0](out.transpose(1, 2).flatten(2)))
 
 
@@ -66,7 +73,6 @@ def forget_first(kept: dict[str, Tensor], count: int, dim: int) -> None:
 class SourceKeyframes:
     """The source's keyframes, on their own: keeps the tokens that others are matched with.
 
-    Several calls may share one pass; their keyframes are kept in the order of the calls.
     tokens, outputs: for each layer (K, S, C): unit tokens before, and tokens after self-attention.
     first: place of the first of them in the step's list of keyframes.
     """
@@ -77,12 +83,17 @@ class SourceKeyframes:
 
     def attend(self, layer: str, attn: Any, tokens: Tensor) -> Tensor:
         output = _plain(attn, tokens)
-        for kept, new in ((self.tokens, unit_tokens(tokens)), (self.outputs, output)):
-            kept[layer] = torch.cat([kept[layer], new]) if layer in kept else new
+        self.tokens[layer], self.outputs[layer] = unit_tokens(tokens), output
         return output
 
     def features(self, output: Tensor) -> Tensor:
         return output
+
+    def add(self, following: SourceKeyframes) -> None:
+        """Keep the keyframes of another call after the present ones."""
+        for kept, new in ((self.tokens, following.tokens), (self.outputs, following.outputs)):
+            for layer, tokens in new.items():
+                kept[layer] = torch.cat([kept[layer], tokens]) if layer in kept else tokens
 
     def forget_before(self, slot: int) -> None:
         """Free the keyframes before a place in the step's list."""
@@ -119,6 +130,28 @@ class SourceFrames:
 
 
 @dataclass
+class InjectionSource:
+    """The source alone, where it is not in the batch: keeps what Plug-and-Play injects.
+
+    layers: whose queries and keys are kept, (n, S, C) each. kept_features: (n, C, h, w).
+    """
+
+    layers: frozenset[str]
+    kept: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    kept_features: Tensor | None = None
+
+    def attend(self, layer: str, attn: Any, tokens: Tensor) -> Tensor:
+        queries, keys = attn.to_q(tokens), attn.to_k(tokens)
+        if layer in self.layers:
+            self.kept[layer] = queries, keys
+        return attention(attn, queries, keys, attn.to_v(tokens))
+
+    def features(self, output: Tensor) -> Tensor:
+        self.kept_features = output
+        return output
+
+
+@dataclass
 class EditedFrames:
     """Frames of the edit under Plug-and-Play; each attends to itself alone.
 
@@ -126,6 +159,7 @@ class EditedFrames:
     `branches` (unconditional and conditional, or conditional alone).
     inject_attention, inject_features: Plug-and-Play's injections in this step, out of the source.
     injected_layers: the layers whose queries and keys are injected.
+    donor: an earlier call with the source, where the batch of this one lacks it.
     """
 
     branches: int
@@ -133,11 +167,15 @@ class EditedFrames:
     inject_attention: bool
     inject_features: bool
     injected_layers: frozenset[str]
+    donor: InjectionSource | None = field(default=None, kw_only=True)
 
     def attend(self, layer: str, attn: Any, tokens: Tensor) -> Tensor:
         count = len(tokens) // (self.branches + self.source)
         values = attn.to_v(tokens)
-        if self.inject_attention and layer in self.injected_layers:
+        injected = self.inject_attention and layer in self.injected_layers
+        if injected and self.donor:
+            queries, keys = (x.repeat(self.branches, 1, 1) for x in self.donor.kept[layer])
+        elif injected:
             queries, keys = (
                 project(tokens[:count]).repeat(self.branches + 1, 1, 1)
                 for project in (attn.to_q, attn.to_k)
@@ -160,6 +198,9 @@ class EditedFrames:
     def features(self, output: Tensor) -> Tensor:
         if not self.inject_features:
             return output
+        if self.donor:
+            assert self.donor.kept_features is not None
+            return self.donor.kept_features.repeat(self.branches, 1, 1, 1)
         source = output[: len(output) // (self.branches + 1)]
         return source.repeat(self.branches + 1, 1, 1, 1)
 
@@ -168,32 +209,47 @@ class EditedFrames:
 class EditedKeyframes(EditedFrames):
     """The keyframes' joint edit with extended attention; its self-attention is what is propagated.
 
-    Several calls may share one pass, a window in each; the windows come in order.
-    outputs: for each layer (branches, K, S, C). first: place of the first of them in the step's
-        list of keyframes.
-    window: the keyframes of this call; None for a pass of one call.
-    anchors: for each layer the keys and values, (branches, S, C), of the anchors by their places.
+    outputs: for each layer (branches, K, S, C).
+    context: for each layer keys and values, (branches, A, S, C), that are attended to as well.
+    seen: for each layer the keyframes' own keys and values, (branches, K, S, C), where `sees`.
     """
 
     outputs: dict[str, Tensor] = field(default_factory=dict)
-    first: int = 0
-    window: Window | None = None
-    anchors: dict[str, dict[int, tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    context: KeysAndValues = field(default_factory=dict)
+    sees: bool = False
+    seen: KeysAndValues = field(default_factory=dict)
 
     def attend_edited(
         self, layer: str, attn: Any, queries: Tensor, keys: Tensor, values: Tensor
     ) -> Tensor:
-        keys, values = self._with_anchors(layer, keys, values)
+        if self.sees or self.context:
+            own = [x.reshape(self.branches, -1, *x.shape[1:]) for x in (keys, values)]
+            if self.sees:
+                self.seen[layer] = own[0], own[1]
+            if self.context:
+                both = zip(self.context[layer], own, strict=True)
+                keys, values = (torch.cat(parts, dim=1).flatten(0, 1) for parts in both)
         joint = extended_attention(attn, queries, keys, values, self.branches)
         return self.keep(layer, joint.reshape(queries.shape[0], -1, joint.shape[-1]))
 
     def keep(self, layer: str, output: Tensor) -> Tensor:
         """Remember what is to be propagated, (branches * K, S, C), and return it."""
-        new = output.reshape(self.branches, -1, *output.shape[1:])
-        if self.window is not None:
-            new = blended(self.outputs.get(layer), new, self.window, self.first, dim=1)
-        self.outputs[layer] = new
+        self.outputs[layer] = output.reshape(self.branches, -1, *output.shape[1:])
         return output
+
+
+@dataclass
+class KeyframeOutputs:
+    """What is propagated: for each layer (branches, K, S, C), of keyframes from `first` on."""
+
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+    first: int = 0
+
+    def add(self, outputs: dict[str, Tensor], window: Window) -> None:
+        """Blend in what a window's call has made of its keyframes; windows come in order."""
+        for layer, new in outputs.items():
+            kept = self.outputs.get(layer)
+            self.outputs[layer] = blended(kept, new, window, self.first, dim=1)
 
     def forget_before(self, slot: int) -> None:
         """Free the keyframes before a place in the step's list."""
@@ -201,27 +257,25 @@ class EditedKeyframes(EditedFrames):
             forget_first(self.outputs, slot - self.first, dim=1)
             self.first = slot
 
-    def _with_anchors(self, layer: str, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        if self.window is None or not self.window.anchors:
-            return keys, values
-        kept = [self.anchors[layer][slot] for slot in self.window.anchors]
-        before = [torch.stack(side, dim=1) for side in zip(*kept, strict=True)]
-        own = [x.reshape(self.branches, -1, *x.shape[1:]) for x in (keys, values)]
-        both = [torch.cat(parts, dim=1).flatten(0, 1) for parts in zip(before, own, strict=True)]
-        return both[0], both[1]
+    def branch(self, number: int) -> KeyframeOutputs:
+        """One branch alone, as views."""
+        rows = slice(number, number + 1)
+        return KeyframeOutputs({k: x[rows] for k, x in self.outputs.items()}, self.first)
 
 
-@dataclass
-class Anchors(EditedKeyframes):
-    """The anchors' joint edit, whose keys and values the windows attend to."""
+@dataclass(frozen=True)
+class AnchorTokens:
+    """The anchors' keys and values for each layer, (branches, A, S, C), in the order of `slots`."""
 
-    def attend_edited(
-        self, layer: str, attn: Any, queries: Tensor, keys: Tensor, values: Tensor
-    ) -> Tensor:
-        assert self.window is not None
-        own = [x.reshape(self.branches, -1, *x.shape[1:]).unbind(1) for x in (keys, values)]
-        self.anchors[layer] = dict(zip(self.window.slots, zip(*own, strict=True), strict=True))
-        return extended_attention(attn, queries, keys, values, self.branches).reshape_as(queries)
+    slots: tuple[int, ...]
+    seen: KeysAndValues
+
+    def of(self, slots: tuple[int, ...]) -> KeysAndValues:
+        """Those of some anchors; none where there are none."""
+        if not slots:
+            return {}
+        places = [self.slots.index(slot) for slot in slots]
+        return {k: (keys[:, places], values[:, places]) for k, (keys, values) in self.seen.items()}
 
 
 def blended(kept: Tensor | None, new: Tensor, window: Window, first: int, dim: int = 0) -> Tensor:
@@ -255,7 +309,7 @@ class PropagatedFrames:
     fields: for each layer int64 (n, 2, S). source_features: (n, C, h, w) to inject, or None.
     """
 
-    keyframes: EditedKeyframes
+    keyframes: KeyframeOutputs
     blends: Sequence[Blend]
     fields: dict[str, Tensor]
     source_features: Tensor | None
@@ -267,7 +321,8 @@ class PropagatedFrames:
     def features(self, output: Tensor) -> Tensor:
         if self.source_features is None:
             return output
-        return self.source_features.repeat(self.keyframes.branches, 1, 1, 1)
+        frames = len(self.source_features)
+        return self.source_features.repeat(len(output) // frames, 1, 1, 1)
 
 
 def match(queries: Tensor, keyframes: Tensor, blends: Sequence[Blend]) -> Tensor:

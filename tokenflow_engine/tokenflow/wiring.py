@@ -33,15 +33,21 @@ class SelfAttention:
     ) -> Tensor:
         return self.wiring.current.attend(self.layer, attn, hidden_states)
 
+    @property
+    def query_rows(self) -> int | None:
+        return self.wiring.query_rows
+
 
 class Wiring:
     """The UNet with TokenFlow in it: `run` makes one call under one pass.
 
     layers: names of all self-attention layers in a fixed order.
     injected_layers: those whose queries and keys Plug-and-Play injects.
+    query_rows: tokens whose self-attention is computed at once, all if None.
     """
 
     def __init__(self, unet: Any) -> None:
+        self.query_rows: int | None = None
         self._unet = unet
         self._current: UNetPass | None = None
         self.layers = tuple(
