@@ -74,6 +74,7 @@ def measure_seams(frames: int, folder: Path) -> list[dict[str, Any]]:
         output=str(folder / "out"),
         steps=STEPS,
         inversion_steps=STEPS,
+        inversion_solver="ddim",
         chunk=CHUNK,
         device="cpu",
     )
@@ -83,8 +84,9 @@ def measure_seams(frames: int, folder: Path) -> list[dict[str, Any]]:
     fixed = set().union(*(borders(one_by_one(count, WINDOW), row) for row in keyframes))
     first = borders(windows(count, WINDOW, 0), keyframes[0])
     rows = []
-    with run.meter.phase("edit"), tokenflow(run.model.unet) as wiring, torch.inference_mode():
+    with run.meter.phase("invert"):
         inversion = invert_source(run)
+    with run.meter.phase("edit"), tokenflow(run.model.unet) as wiring, torch.inference_mode():
         fields = correspond(run, wiring, inversion)
         for name, (size, windowing) in WAYS.items():
             own = replace(run, request=replace(request, window=size))
