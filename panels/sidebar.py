@@ -64,6 +64,9 @@ def _draw_prompts(layout: UILayout, settings: TokenFlowSettings) -> None:
     column.label(text="Prompt")
     column.prop(settings, "prompt", text="", placeholder="What the strip should show")
     column.separator()
+    column.label(text="Source Prompt")
+    column.prop(settings, "source_prompt", text="", placeholder="What it shows now")
+    column.separator()
     column.label(text="Negative Prompt")
     column.prop(settings, "negative_prompt", text="", placeholder="What it must not show")
 
@@ -100,7 +103,6 @@ def _draw_freedom(layout: UILayout, settings: TokenFlowSettings) -> None:
 def _draw_advanced(layout: UILayout, settings: TokenFlowSettings) -> None:
     layout.use_property_split = True
     layout.use_property_decorate = False
-    layout.prop(settings, "source_prompt")
     strengths = layout.column(align=True)
     strengths.prop(settings, "guidance_scale")
     if settings.editor == "pnp":
@@ -109,6 +111,10 @@ def _draw_advanced(layout: UILayout, settings: TokenFlowSettings) -> None:
     else:
         strengths.prop(settings, "sdedit_start")
     layout.prop(settings, "mode")
+    ours = layout.column(align=True)
+    ours.active = settings.mode == "smooth"
+    ours.prop(settings, "region")
+    ours.prop(settings, "steadying")
     numbers = layout.column(align=True)
     numbers.prop(settings, "inversion_steps")
     numbers.prop(settings, "chunk")

@@ -18,7 +18,7 @@ from bpy.props import (
     StringProperty,
 )
 
-from ..tokenflow_engine.client.edit_request import BOUNDS, DEVICES, DTYPES, EditRequest
+from ..tokenflow_engine.client.edit_request import BOUNDS, DEVICES, DTYPES, REGIONS, EditRequest
 from ..tokenflow_engine.client.strengths import (
     COURSES,
     MIDDLE,
@@ -70,7 +70,9 @@ class EditFields:
     prompt: _text("Prompt", "What the strip should show after the edit")
     negative_prompt: _text("Negative Prompt", "What the result must not show; may be empty")
     source_prompt: _text(
-        "Source Prompt", "What the strip shows now; helps to keep its motion, may be empty"
+        "Source Prompt",
+        "What the strip shows now. Keeps the motion, and keeps the edit to what the prompts name "
+        "differently; may be empty",
     )
     editor: EnumProperty(
         name="Editor",
@@ -143,6 +145,30 @@ class EditFields:
         "Strength",
         "SDEdit: share of the diffusion that is run again; 1 keeps nothing of the source",
         subtype="FACTOR",
+    )
+    region: EnumProperty(
+        name="Region",
+        description="Where the edit may change the picture",
+        items=tuple(
+            zip(
+                REGIONS,
+                ("Where the Prompts Differ", "Everywhere"),
+                (
+                    "Only what the prompt names otherwise than the source prompt; all else keeps "
+                    "the source's pixels",
+                    "The whole picture",
+                ),
+                strict=True,
+            )
+        ),
+        default=_DEFAULTS["region"],
+        options=_FIXED,
+    )
+    steadying: _whole_number(
+        "steadying",
+        "Steadying",
+        "Frames on each side that a frame is averaged with along the source's motion, against "
+        "flicker; 0 for none",
     )
     model_folder: _folder(
         "Model",

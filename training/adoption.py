@@ -17,12 +17,14 @@ from .state import save_checkpoint
 from .tokenizer import load_tokenizer
 
 RECORD = "training.json"
-"""In an exported model's folder: `seen`, the samples that its UNet has learnt from."""
+"""In an exported model's folder: `seen`, the samples that its UNet has learnt from, and
+`guidance_gain`, which the engine reads."""
 
 
-def write_record(folder: Path, seen: int) -> None:
-    """Leaves beside an exported model how far its training had come."""
-    (folder / RECORD).write_text(json.dumps({"seen": seen}) + "\n")
+def write_record(plan: Plan, folder: Path, seen: int) -> None:
+    """Leaves beside an exported model how far its training had come and how to guide it."""
+    record = {"seen": seen, "guidance_gain": plan.guidance_gain}
+    (folder / RECORD).write_text(json.dumps(record) + "\n")
 
 
 def adopt(plan: Plan, state: Path, folder: Path) -> None:

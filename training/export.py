@@ -42,4 +42,4 @@ def export(plan: Plan, state: Path, folder: Path) -> None:
             for new in part.iterdir():
                 new.replace(target / new.name)
         (fresh / "model_index.json").replace(folder / "model_index.json")
-        write_record(folder, samples_seen(state))
+        write_record(plan, folder, samples_seen(state))

@@ -12,6 +12,7 @@ from .errors import TokenFlowError
 
 EDITORS = ("pnp", "sdedit")
 MODES = ("smooth", "paper", "reference")
+REGIONS = ("auto", "everywhere")
 INVERSION_SOLVERS = ("auto", "implicit", "adams_bashforth", "ddim")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 LAST_PHASES = ("decode", "invert")
@@ -30,6 +31,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "pnp_attention": (0.0, 1.0),
     "pnp_features": (0.0, 1.0),
     "sdedit_start": (0.05, 1.0),
+    "steadying": (0, 8),
     "variation": (0.0, 1.0),
     "preview_frames": (0, 8),
 }
@@ -38,6 +40,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
 CHOICES: dict[str, tuple[str, ...]] = {
     "editor": EDITORS,
     "mode": MODES,
+    "region": REGIONS,
     "inversion_solver": INVERSION_SOLVERS,
     "device": DEVICES,
     "dtype": DTYPES,
@@ -68,7 +71,8 @@ class EditRequest:
         UNet call each and some more for the first ones; "adams_bashforth" is of second order;
         "ddim" is plain DDIM, as in the released code. "auto" is "ddim" in mode "reference" and
         "implicit" elsewhere.
-    guidance_scale: classifier-free guidance, 1 switches it off.
+    guidance_scale: classifier-free guidance, 1 switches it off; in the units of Stable Diffusion
+        (a model may say that it answers more strongly, see `DiffusionModel.guidance_gain`).
     chunk: frames per UNet call, and the stretch that one keyframe is drawn from.
     window: keyframes that are edited in one UNet call; more come in windows, one after the other. 0
         takes all up to 16 and windows of 8 beyond, except in mode "reference", which takes all.
@@ -79,6 +83,10 @@ class EditRequest:
         that is the source's own noise, and the seed draws nothing but the keyframes.
     preview_frames: frames, spread over the clip, that are edited jointly and alone, to judge a
         prompt in seconds; 0 for the whole clip.
+    region: where the edit may change the picture: "auto" only where the prompt and the source
+        prompt disagree, or "everywhere". Needs a source prompt; only in mode "smooth".
+    steadying: frames before and after each one that it is averaged with along the source's motion,
+        against flicker; 0 for none. Only in mode "smooth".
     frames: (first, last + 1) into the source, None for all.
     size: (width, height) in pixels, each a multiple of 8; None fits the source's own size.
     processes: share the edit among so many processes of this machine, each with the whole model, on
@@ -112,6 +120,8 @@ class EditRequest:
     pnp_attention: float = 0.5
     pnp_features: float = 0.8
     sdedit_start: float = 0.9
+    region: str = "auto"
+    steadying: int = 2
     variation: float = 0.0
     preview_frames: int = 0
     frames: tuple[int, int] | None = None
@@ -185,6 +195,17 @@ class EditRequest:
     def picture_name(self, index: int) -> str:
         """File name of a picture in the output folder, counted from 0."""
         return f"{index:05d}{PICTURE_SUFFIXES[self.picture_format]}"
+
+    @property
+    def finds_region(self) -> bool:
+        """Whether the edit is kept to where the prompts disagree."""
+        asked = self.region == "auto" and self.mode == "smooth"
+        return asked and bool(self.source_prompt.strip())
+
+    @property
+    def steady_radius(self) -> int:
+        """Frames on each side that a frame is averaged with; those of a preview are no neighbours."""
+        return self.steadying if self.mode == "smooth" and not self.preview_frames else 0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

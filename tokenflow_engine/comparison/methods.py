@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor
 from ..diffusion.autoencoder import decode, encode
 from ..evaluation.metrics import Picture
 from ..phases.correspond import correspond
-from ..phases.decode import DECODED_AT_ONCE
+from ..phases.decode import DECODED_AT_ONCE, edited_levels
+from ..phases.edit_region import find_region
 from ..phases.invert import Inversion
 from ..phases.joint_edit import edit_latents
 from ..phases.preview import edit_every_frame
@@ -99,19 +101,27 @@ def _tokenflow(
     mode: str,
     schedule: Callable[[EditRun], KeyframeSchedule] = lambda run: run.keyframes,
     keyframe_pass: type[EditedKeyframes] = EditedKeyframes,
+    **changes: Any,
 ) -> Callable[[Trial], list[Picture]]:
     def edit(trial: Trial) -> list[Picture]:
         run = replace(
             trial.run,
-            request=replace(trial.run.request, mode=mode),
+            request=replace(trial.run.request, mode=mode, **changes),
             keyframes=schedule(trial.run),
         )
         with tokenflow(run.model.unet) as wiring, torch.inference_mode():
             fields = correspond(run, wiring, trial.inversion)
+            region = find_region(run, wiring, trial.inversion)
             latents = edit_latents(
-                run, wiring, trial.inversion, fields, keyframe_pass=keyframe_pass
+                run,
+                wiring,
+                trial.inversion,
+                fields,
+                keyframe_pass=keyframe_pass,
+                region=region,
             )
-        return decoded(run, latents)
+        levels = edited_levels(run, latents, region)
+        return [np.rint(picture).astype(np.uint8) for picture in levels]
 
     return edit
 
@@ -138,6 +148,15 @@ METHODS: dict[str, Method] = {
         _tokenflow(DEFAULT_MODE, keyframe_pass=KeyframesAlone),
         seeded=True,
         ablation=True,
+    ),
+    "whole-picture": Method(
+        "Smooth, edited everywhere",
+        _tokenflow(DEFAULT_MODE, region="everywhere"),
+        seeded=True,
+        ablation=True,
+    ),
+    "unsteadied": Method(
+        "Smooth, not steadied", _tokenflow(DEFAULT_MODE, steadying=0), seeded=True, ablation=True
     ),
 }
 """In the order of the tables."""

@@ -32,6 +32,8 @@ class DiffusionModel:
         overflows in float16 for many Stable Diffusion checkpoints.
     fingerprint: hash of the weights and configurations, hexadecimal.
     native_size: pixels on a side that the UNet was trained for.
+    guidance_gain: how many times less guidance this model wants than Stable Diffusion for the same
+        effect, at most 1; what its folder's `training.json` says, or else 1.
     """
 
     folder: Path
@@ -45,6 +47,7 @@ class DiffusionModel:
     vae_dtype: torch.dtype
     fingerprint: str
     native_size: int
+    guidance_gain: float = 1.0
 
     @property
     def latent_dtype(self) -> torch.dtype:
@@ -191,7 +194,17 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> Diffusion
         vae_dtype,
         fingerprint(folder),
         int(unet.config.sample_size) * LATENT_CELL,
+        guidance_gain(folder),
     )
+
+
+def guidance_gain(folder: Path) -> float:
+    """What `training.json` says in a folder of our own training program; 1 elsewhere."""
+    try:
+        said = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+        return min(1.0, max(0.0, float(said["guidance_gain"])))
+    except (OSError, ValueError, TypeError, KeyError):
+        return 1.0
 
 
 class ModelShelf:

@@ -37,25 +37,34 @@ def estimated_flow(clip: Sequence[NDArray[np.uint8]]) -> SourceFlow:
     """
     fields, visible = [], []
     for first, second in pairwise(clip):
-        forward, backward = _dis(first, second), _dis(second, first)
+        forward, backward = dense_flow(first, second), dense_flow(second, first)
         fields.append(forward)
         visible.append(_agree(forward, backward))
     return SourceFlow(fields, visible)
 
 
-def warp(picture: NDArray[Any], field: NDArray[np.float32]) -> NDArray[Any]:
-    """The picture as seen from where the flow starts: value at (x, y) + field(x, y), bilinear."""
+def warp(
+    picture: NDArray[Any], field: NDArray[np.float32], interpolation: int = cv2.INTER_LINEAR
+) -> NDArray[Any]:
+    """The picture as seen from where the flow starts: value at (x, y) + field(x, y).
+
+    interpolation: OpenCV's, bilinear by default.
+    """
     height, width = field.shape[:2]
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1)
     places = (grid + field).astype(np.float32)
     remap: Any = cv2.remap
     warped = remap(
-        picture.astype(np.float32), places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        picture.astype(np.float32), places, None, interpolation, borderMode=cv2.BORDER_REPLICATE
     )
     return np.asarray(warped)
 
 
-def _dis(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
+def dense_flow(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Where each pixel of the first picture lies in the second, less where it was: (H, W, 2).
+
+    By DIS (Kroeger et al., ECCV 2016). Pictures are uint8 (H, W, 3) RGB.
+    """
     height, width = first.shape[:2]
     scale = max(1, -(-SMALL // min(height, width)))
     grey = [

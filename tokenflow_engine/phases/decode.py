@@ -12,16 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ..diffusion.autoencoder import decode_levels
 from ..media.alpha import without_backdrop
+from ..media.compositing import composite
 from ..media.fit import edited_part, resample, result_size
 from ..media.picture_files import write_picture
 from ..media.stills import numbered_pictures, read_alpha
 from ..tokenflow.keyframes import chunks
+from .edit_region import EditRegion
 from .latent_rows import LatentRows
 from .rates import PICTURES
 from .run import EditRun
+from .steadying import steadied
 
 DECODED_AT_ONCE = 4
 """Frames per decoder call: the decoder is the peak of memory."""
@@ -37,28 +41,46 @@ def size_of_result(run: EditRun) -> tuple[int, int]:
     return result_size(source, run.size, asked_for=run.request.size is not None)
 
 
-def decode_frames(run: EditRun, latents: LatentRows, folder: Path) -> Iterator[np.ndarray]:
+def decode_frames(
+    run: EditRun, latents: LatentRows, region: EditRegion | None, folder: Path
+) -> Iterator[np.ndarray]:
     """Write `00000.png` ... from latents (F, 4, h, w); yield each frame as it was edited.
 
     What is yielded, (H, W, 3) uint8 RGB, has the size of the edit; what is written has the
     result's, and the source's alpha.
 
     Raises:
-        Cancelled: after the batch in which the user cancelled.
+        Cancelled: after the frame in which the user cancelled.
         TokenFlowError: code "no_space", when the disk is full.
     """
     size = size_of_result(run)
     pictures = numbered_pictures(Path(run.request.source)) if run.source.kind == "images" else []
-    for frames in chunks(run.frames, DECODED_AT_ONCE):
-        rows = latents[list(frames)]
-        decoded = run.memory.pieces(len(rows), lambda p, r=rows: decode_levels(run.model, r[p]))
-        for frame, levels in zip(frames, chain.from_iterable(decoded), strict=True):
-            alpha = None
-            if pictures:
-                alpha = _alpha_of_result(run, pictures[run.source_numbers[frame]], size)
-            _write(run, folder, frame, levels, alpha, size)
-            yield np.rint(levels).astype(np.uint8)
-        run.meter.advance(len(frames), PICTURES)
+    for frame, levels in enumerate(edited_levels(run, latents, region)):
+        alpha = None
+        if pictures:
+            alpha = _alpha_of_result(run, pictures[run.source_numbers[frame]], size)
+        _write(run, folder, frame, levels, alpha, size)
+        yield np.rint(levels).astype(np.uint8)
+        run.meter.advance(1, PICTURES)
+
+
+def edited_levels(
+    run: EditRun, latents: LatentRows, region: EditRegion | None
+) -> Iterator[np.ndarray]:
+    """The edit's pictures, float32 (H, W, 3) from 0 to 255, from latents (F, 4, h, w): outside of the
+    edit's region the source's own pixels, and steadied as asked."""
+    parts = [list(some) for some in chunks(run.frames, DECODED_AT_ONCE)]
+    levels = (level for frames in parts for level in _decoded(run, latents[frames]))
+    if region is not None:
+        weights = (row for frames in parts for row in region.weights(frames)[:, 0].numpy())
+        levels = map(composite, run.read(), levels, weights)
+    radius = run.request.steady_radius
+    return steadied(levels, run.read(), radius) if radius else levels
+
+
+def _decoded(run: EditRun, rows: Tensor) -> Iterator[np.ndarray]:
+    pieces = run.memory.pieces(len(rows), lambda piece: decode_levels(run.model, rows[piece]))
+    return chain.from_iterable(pieces)
 
 
 def _write(

@@ -25,6 +25,7 @@ from ..tokenflow.wiring import Wiring, tokenflow
 from .correspond import Correspondences, correspond, correspondence_key, correspondence_units
 from .decode import EDIT_FILE, decode_frames, size_of_result, write_edit_file
 from .disk import bytes_needed
+from .edit_region import EditRegion, find_region
 from .invert import (
     Inversion,
     inversion_key,
@@ -38,7 +39,7 @@ from .latent_rows import LatentRows, RowsOnDisk
 from .meter import ProgressMeter
 from .prepare import prepare, release_models, warnings_of
 from .preview import preview_latents
-from .ranks import Ranks
+from .ranks import Alone, Ranks
 from .rates import PICTURES, SCORES
 from .resources import peak_memory_mb, reset_peak
 from .run import EditRun
@@ -76,9 +77,9 @@ def edit(
             # A preview's few frames are edited in one call.
             shared = request if run.picked is None else replace(request, processes=1)
             with ranks_of(shared, assist) as ranks:
-                inversion, latents = _denoise(replace(run, ranks=ranks))
+                inversion, region, latents = _denoise(replace(run, ranks=ranks))
             with meter.phase("decode"):
-                edited = decode_frames(run, latents, folder)
+                edited = decode_frames(run, latents, region, folder)
                 scores = scores_of(run, edited) if run.picked is None else {}
                 # A preview has no scores; its pictures are written as they are drawn.
                 deque(edited, maxlen=0)
@@ -140,8 +141,8 @@ def _require_space(run: EditRun) -> None:
     require_free_space(run.cache.root, need.cache)
 
 
-def _denoise(run: EditRun) -> tuple[Inversion, LatentRows]:
-    """The three phases in the UNet: the inversion, and the edited clean latents."""
+def _denoise(run: EditRun) -> tuple[Inversion, EditRegion | None, LatentRows]:
+    """The three phases in the UNet: inversion, region and clean latents of the edit."""
     meter, request = run.meter, run.request
     if run.picked is not None:
         return preview_latents(run)
@@ -158,13 +159,16 @@ def _denoise(run: EditRun) -> tuple[Inversion, LatentRows]:
         inversion = invert_source(run)
     if run.ranks.agree(int(finished is not None)) and finished:
         meter.plan("edit", 0)
-        return inversion, RowsOnDisk(finished, FINAL)
+        with tokenflow(run.model.unet) as wiring, torch.inference_mode():
+            region = find_region(replace(run, ranks=Alone()), wiring, inversion)
+        return inversion, region, RowsOnDisk(finished, FINAL)
     with tokenflow(run.model.unet) as wiring, torch.inference_mode():
         with meter.phase("correspond"):
             correspondences = correspond(run, wiring, inversion)
         with meter.phase("edit"):
-            latents = _edit(run, wiring, inversion, correspondences)
-    return inversion, latents
+            region = find_region(run, wiring, inversion)
+            latents = _edit(run, wiring, inversion, correspondences, region)
+    return inversion, region, latents
 
 
 def assist(request: EditRequest, ranks: Ranks) -> None:
@@ -180,11 +184,17 @@ def assist(request: EditRequest, ranks: Ranks) -> None:
         return
     with tokenflow(run.model.unet) as wiring, torch.inference_mode(), meter.phase("edit"):
         correspondences = correspond(run, wiring, inversion)
-        edit_in_place(run, wiring, inversion, correspondences, initial_latents(run, inversion))
+        region = find_region(run, wiring, inversion)
+        latents = initial_latents(run, inversion)
+        edit_in_place(run, wiring, inversion, correspondences, latents, region=region)
 
 
 def _edit(
-    run: EditRun, wiring: Wiring, inversion: Inversion, correspondences: Correspondences
+    run: EditRun,
+    wiring: Wiring,
+    inversion: Inversion,
+    correspondences: Correspondences,
+    region: EditRegion | None,
 ) -> LatentRows:
     trajectory: dict[str, Tensor] = {}
 
@@ -197,7 +207,7 @@ def _edit(
         for frames, rows in initial_rows(run, inversion):
             latents[frames] = rows
         after_step = keep if run.request.trajectory else None
-        edit_in_place(run, wiring, inversion, correspondences, latents, after_step)
+        edit_in_place(run, wiring, inversion, correspondences, latents, after_step, region=region)
 
     if run.request.trajectory is None:
         return RowsOnDisk(run.cache.obtain("edit", edit_key(run), make), FINAL)

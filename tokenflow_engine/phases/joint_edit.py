@@ -19,6 +19,7 @@ from ..tokenflow.windows import FrameBatch, Window, anchors_of, sweep, windows
 from ..tokenflow.wiring import Wiring
 from .cache import key_of
 from .correspond import Correspondences, correspondence_key
+from .edit_region import EditRegion, region_units
 from .invert import Inversion
 from .latent_rows import LatentRows
 from .rates import KEYFRAMES, OTHERS
@@ -41,9 +42,10 @@ def edit_key(run: EditRun) -> str:
         {
             "correspondence": correspondence_key(run),
             "prompts": [request.prompt, request.negative_prompt],
-            "guidance_scale": request.guidance_scale,
+            "guidance_scale": run.guidance_scale,
             "attention_steps": run.plan.attention_steps,
             "window": run.window(0),
+            "region": request.finds_region,
             "variation": [request.variation, request.seed] if request.variation else None,
         }
     )
@@ -57,7 +59,8 @@ def edit_units(run: EditRun) -> dict[str, int]:
             _jointly_edited(run, step) * (branches + needs_source(run, step))
             for step in range(len(run.keyframes))
         ),
-        OTHERS: sum(len(run.propagated(step)) for step in range(len(run.keyframes))) * branches,
+        OTHERS: sum(len(run.propagated(step)) for step in range(len(run.keyframes))) * branches
+        + region_units(run),
     }
 
 
@@ -69,17 +72,19 @@ def edit_latents(
     after_step: StepCallback | None = None,
     keyframe_pass: type[EditedKeyframes] = EditedKeyframes,
     windowing: Windowing = windows,
+    region: EditRegion | None = None,
 ) -> Tensor:
     """Clean latents (F, 4, h, w) of the edited clip, on the CPU.
 
     keyframe_pass, windowing: what the keyframes attend to, and in which windows; ablations give
         others.
+    region: the cells that may change, all if None.
 
     Raises:
         Cancelled: at the next UNet call after the user has cancelled.
     """
     latents = initial_latents(run, inversion)
-    kinds = keyframe_pass, windowing
+    kinds = keyframe_pass, windowing, region
     edit_in_place(run, wiring, inversion, correspondences, latents, after_step, *kinds)
     return latents
 
@@ -93,10 +98,11 @@ def edit_in_place(
     after_step: StepCallback | None = None,
     keyframe_pass: type[EditedKeyframes] = EditedKeyframes,
     windowing: Windowing = windows,
+    region: EditRegion | None = None,
 ) -> None:
     """All denoising steps, from `initial_rows` to clean latents; see `edit_latents`."""
     for step in range(len(run.plan.timesteps)):
-        kinds = keyframe_pass, windowing
+        kinds = keyframe_pass, windowing, region
         edit_step(run, wiring, inversion, correspondences, step, latents, *kinds)
         if after_step:
             after_step(step, latents[list(run.frames)])
@@ -133,13 +139,15 @@ def edit_step(
     latents: LatentRows,
     keyframe_pass: type[EditedKeyframes] = EditedKeyframes,
     windowing: Windowing = windows,
+    region: EditRegion | None = None,
 ) -> None:
     """One denoising step; the latents after it take the place of those before it."""
     keyframes = run.keyframes[step]
     calls = StepCalls(run, wiring, inversion, correspondences, step, latents, keyframe_pass)
 
     def advance(frames: list[int], noise: Tensor) -> None:
-        latents[frames] = denoised(run, step, latents[frames], noise)
+        after = denoised(run, step, latents[frames], noise)
+        latents[frames] = region.blended(frames, after, run.after(step)) if region else after
 
     kept = KeyframeOutputs()
     seen: AnchorTokens | None = None

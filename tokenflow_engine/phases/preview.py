@@ -13,15 +13,17 @@ from torch import Tensor
 from ..tokenflow.attention import EditedFrames, EditedKeyframes
 from ..tokenflow.keyframes import chunks
 from ..tokenflow.wiring import tokenflow
+from .edit_region import EditRegion, find_region, region_units
 from .invert import Inversion, inversion_key, inversion_units, invert_source
 from .joint_edit import initial_latents
-from .rates import KEYFRAMES, PICTURES
+from .rates import KEYFRAMES, OTHERS, PICTURES
 from .run import EditRun
 from .step_calls import denoised, guided_noise, pass_of_step
 
 
-def preview_latents(run: EditRun) -> tuple[Inversion, Tensor]:
-    """The inversion of the picked frames, and their edited clean latents (n, 4, h, w).
+def preview_latents(run: EditRun) -> tuple[Inversion, EditRegion | None, Tensor]:
+    """The inversion of the picked frames, where they are edited, and their clean latents
+    (n, 4, h, w).
 
     Raises:
         Cancelled: at the next UNet call after the user has cancelled.
@@ -34,17 +36,25 @@ def preview_latents(run: EditRun) -> tuple[Inversion, Tensor]:
     with meter.phase("invert"):
         inversion = invert_source(run)
     with meter.phase("edit"):
-        latents = edit_every_frame(run, inversion, EditedKeyframes, at_once=run.frame_count)
-    return inversion, latents
+        with tokenflow(run.model.unet) as wiring, torch.inference_mode():
+            region = find_region(run, wiring, inversion)
+        every = run.frame_count
+        latents = edit_every_frame(run, inversion, EditedKeyframes, at_once=every, region=region)
+    return inversion, region, latents
 
 
 def edit_every_frame(
-    run: EditRun, inversion: Inversion, kind: type[EditedFrames], at_once: int | None = None
+    run: EditRun,
+    inversion: Inversion,
+    kind: type[EditedFrames],
+    at_once: int | None = None,
+    region: EditRegion | None = None,
 ) -> Tensor:
     """Clean latents (F, 4, h, w) of an edit without propagation, on the CPU.
 
     kind: what the frames of a step attend to; one pass of it serves all calls of a step.
     at_once: frames per UNet call, the run's chunk if None.
+    region: the cells that may change, all if None.
     """
     latents = initial_latents(run, inversion)
     with tokenflow(run.model.unet) as wiring, torch.inference_mode():
@@ -58,6 +68,8 @@ def edit_every_frame(
                     run, wiring, unet_pass, latents[frames], timestep, source
                 )
             latents = denoised(run, step, latents, noise)
+            if region is not None:
+                latents = region.blended(list(run.frames), latents, run.after(step))
     return latents
 
 
@@ -66,4 +78,7 @@ def _units(run: EditRun) -> dict[str, int]:
     plan, branches = run.plan, len(run.edit_embeddings)
     steps = range(len(plan.timesteps))
     source = sum(plan.injects_attention(step) or plan.injects_features(step) for step in steps)
-    return {KEYFRAMES: run.frame_count * (branches * len(steps) + source)}
+    return {
+        KEYFRAMES: run.frame_count * (branches * len(steps) + source),
+        OTHERS: region_units(run),
+    }

@@ -101,6 +101,16 @@ class EditRun:
         """Which of a step's keyframes a frame is propagated from."""
         return self.rule.blend(frame, self.keyframes[step], self.request.chunk)
 
+    @property
+    def guidance_scale(self) -> float:
+        """Of classifier-free guidance, as this model wants it."""
+        return 1 + (self.request.guidance_scale - 1) * self.model.guidance_gain
+
+    def after(self, step: int) -> int | None:
+        """The timestep that a denoising step leads to; None is the clean latent."""
+        following = self.plan.timesteps[step + 1 : step + 2]
+        return following[0] if following else None
+
     def window(self, step: int) -> int:
         """Keyframes that a step edits in one UNet call."""
         return window_size(len(self.keyframes[step]), self.request.mode, self.request.window)

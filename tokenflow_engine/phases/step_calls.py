@@ -140,9 +140,8 @@ def pass_of_step(run: EditRun, wiring: Wiring, step: int, kind: Callable[..., Pa
 
 def denoised(run: EditRun, step: int, latents: Tensor, noise: Tensor) -> Tensor:
     """Latents after one denoising step, from those before it and the noise found in them."""
-    timesteps, level = run.plan.timesteps, run.model.schedule.level
-    after = timesteps[step + 1] if step + 1 < len(timesteps) else None
-    return ddim_step(latents, noise, level(timesteps[step]), level(after))
+    level = run.model.schedule.level
+    return ddim_step(latents, noise, level(run.plan.timesteps[step]), level(run.after(step)))
 
 
 def needs_source(run: EditRun, step: int) -> bool:
@@ -171,7 +170,7 @@ def guided(run: EditRun, noise: Tensor) -> Tensor:
     if len(run.edit_embeddings) == 1:
         return noise.cpu()
     unconditional, conditional = noise.chunk(2)
-    return torch.lerp(unconditional, conditional, run.request.guidance_scale).cpu()
+    return torch.lerp(unconditional, conditional, run.guidance_scale).cpu()
 
 
 def branch_noise(

@@ -1,0 +1,164 @@
+"""Where an edit happens: the cells about whose noise the two prompts disagree (DiffEdit, Couairon
+et al., ICLR 2023, arXiv:2210.11427, section 3.2).
+
+Outside of it the latents stay the source's own, step by step, and the pictures keep the source's
+pixels. DiffEdit noises a picture anew and averages ten draws; the inverted latents, which the edit
+starts from anyway, need no draw.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..media.latents import LatentStore, StoredLatents
+from ..tokenflow.attention import EditedFrames
+from ..tokenflow.keyframes import chunks
+from ..tokenflow.wiring import Wiring
+from .cache import key_of
+from .invert import Inversion, inversion_key
+from .rates import OTHERS
+from .run import EditRun
+
+NOISE_SHARES = (0.3, 0.5, 0.7)
+"""Shares of the diffusion at which the prompts are compared: structure is settled below them, and
+blurred above."""
+
+LEAST_CONTRAST = 2.0
+"""How many times more the prompts must disagree inside than outside. A style that is everywhere
+makes no such difference, and is then let everywhere."""
+
+DISAGREEMENT = "disagreement"
+_BINS = 256
+_SMALLEST = 1e-6
+
+
+def disagreement(first: Tensor, second: Tensor) -> Tensor:
+    """How far two predictions of the noise, (n, 4, h, w), are apart in each cell, (n, h, w)."""
+    return (first - second).abs().mean(1)
+
+
+def otsu_threshold(histogram: np.ndarray) -> tuple[int, float]:
+    """The bin from which on values belong to the upper of two classes, and by how many bins the two
+    classes' means differ (Otsu, IEEE Transactions on Systems, Man, and Cybernetics, 1979).
+
+    histogram: counts (bins,), not all zero.
+    """
+    weights = histogram / histogram.sum()
+    places = np.arange(len(histogram))
+    below, mass = np.cumsum(weights), np.cumsum(weights * places)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low = mass / below
+        high = (mass[-1] - mass) / (1 - below)
+    gap = np.nan_to_num(high - low, nan=0.0, posinf=0.0, neginf=0.0)
+    split = int(np.argmax(below * (1 - below) * gap**2))
+    return split + 1, float(gap[split])
+
+
+def softened(inside: Tensor) -> Tensor:
+    """Weights (n, h, w) in [0, 1] of a region given as bool (n, h, w): all of it counts fully, the
+    cell around it in part, so that no seam is cut."""
+    padded = functional.pad(inside.float()[:, None], (1, 1, 1, 1), mode="replicate")
+    return torch.maximum(inside.float(), functional.avg_pool2d(padded, 3, 1)[:, 0])
+
+
+@dataclass(frozen=True)
+class EditRegion:
+    """The cells of each frame that are edited.
+
+    threshold: disagreement from which on a cell is edited.
+    """
+
+    run: EditRun
+    inversion: Inversion
+    store: StoredLatents
+    threshold: float
+
+    def weights(self, frames: list[int]) -> Tensor:
+        """(n, 1, h, w) in [0, 1]: the edit's share of each cell."""
+        found = torch.from_numpy(self.store.read(DISAGREEMENT, frames))
+        return softened(found >= self.threshold)[:, None]
+
+    def blended(self, frames: list[int], latents: Tensor, timestep: int | None) -> Tensor:
+        """Edited latents (n, 4, h, w) inside, the source's at the same timestep outside.
+
+        timestep: None stands for the clean latents.
+        """
+        inversion = self.inversion
+        source = inversion.clean(frames) if timestep is None else inversion.at(timestep, frames)
+        return torch.lerp(source.cpu(), latents, self.weights(frames).to(latents.dtype))
+
+
+def region_key(run: EditRun) -> str:
+    return key_of({"inversion": inversion_key(run), "prompt": run.request.prompt})
+
+
+def region_units(run: EditRun) -> int:
+    """Branches times frames that finding the region sends through the UNet."""
+    return 2 * len(NOISE_SHARES) * run.frame_count if run.request.finds_region else 0
+
+
+def find_region(run: EditRun, wiring: Wiring, inversion: Inversion) -> EditRegion | None:
+    """The region of an edit, or None where the whole picture is edited.
+
+    Raises:
+        Cancelled: at the next UNet call after the user has cancelled.
+    """
+    if not run.request.finds_region:
+        return None
+
+    def make(store: LatentStore | None) -> None:
+        if store is None:
+            return
+        width, height = run.size
+        store.create(DISAGREEMENT, (run.frame_count, height // 8, width // 8), "float32")
+        for some in chunks(run.frames, run.request.chunk):
+            frames = list(some)
+            found = run.memory.pieces(
+                len(frames), lambda rows, f=frames: _disagreement(run, wiring, inversion, f[rows])
+            )
+            store.write(DISAGREEMENT, frames, np.concatenate(found))
+
+    store = run.obtain("region", region_key(run), make)
+    threshold = _threshold(run, store)
+    return None if threshold is None else EditRegion(run, inversion, store, threshold)
+
+
+def _disagreement(
+    run: EditRun, wiring: Wiring, inversion: Inversion, frames: list[int]
+) -> np.ndarray:
+    model, count = run.model, len(frames)
+    both = torch.cat([run.source_embedding, run.edit_embeddings[-1:]])
+    embeddings = both.repeat_interleave(count, 0)
+    every = len(model.schedule.alphas_cumprod)
+    total = torch.zeros(())
+    for share in NOISE_SHARES:
+        timestep = min(run.inversion_timesteps, key=lambda t: abs(t - share * every))
+        latents = inversion.at(timestep, frames).repeat(2, 1, 1, 1)
+        alone = EditedFrames(2, False, False, False, frozenset())
+        output = wiring.run(alone, latents.to(model.dtype), timestep, embeddings)
+        noise = model.schedule.noise(output.to(latents.dtype), latents, timestep)
+        total = total + disagreement(*noise.chunk(2)).float().cpu()
+        run.meter.advance(2 * count, OTHERS)
+    return (total / len(NOISE_SHARES)).numpy()
+
+
+def _threshold(run: EditRun, store: StoredLatents) -> float | None:
+    """What parts the clip's cells in two classes, on a logarithmic scale; None if nothing does."""
+    logs = [
+        np.log(np.maximum(store.read(DISAGREEMENT, list(some)), _SMALLEST)).ravel()
+        for some in chunks(run.frames, run.request.chunk)
+    ]
+    low, high = min(map(np.min, logs)), max(map(np.max, logs))
+    if high - low < np.log(LEAST_CONTRAST):
+        return None
+    histogram = sum(np.histogram(part, _BINS, (low, high))[0] for part in logs)
+    split, gap = otsu_threshold(np.asarray(histogram))
+    width = (high - low) / _BINS
+    if gap * width < np.log(LEAST_CONTRAST):
+        return None
+    return float(np.exp(low + split * width))

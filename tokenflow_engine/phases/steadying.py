@@ -1,0 +1,68 @@
+"""Edited frames made steadier along the source's motion.
+
+Denoiser and decoder draw each frame's finest detail anew, which flickers. Here each pixel is
+averaged with the same point of the neighbouring frames, found by the *source's* optical flow, and
+only as far as the source itself agrees that it is the same point (the assumption of blind temporal
+consistency: Bonneel et al., SIGGRAPH Asia 2015; Lai et al., ECCV 2018).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..evaluation.optical_flow import dense_flow, warp
+
+Picture = NDArray[np.uint8]
+Levels = NDArray[np.float32]
+
+AGREEMENT = 6.0
+"""Grey levels between the source's two views of a point at which its weight has fallen to 1/e."""
+
+_BLUR = 5
+"""Pixels over which the agreement is averaged, so that a point is judged by its surroundings."""
+
+
+def steadied(edited: Iterable[Levels], source: Iterable[Picture], radius: int) -> Iterator[Levels]:
+    """The edited frames, each averaged with up to `radius` frames before and after it.
+
+    edited, source: as many frames, (H, W, 3) from 0 to 255; 2 * radius + 1 of each are held at a
+        time.
+    """
+    pairs = zip(source, edited, strict=True)
+    window = deque(islice(pairs, radius + 1))
+    place = 0
+    while place < len(window):
+        yield _steady(window, place)
+        if (following := next(pairs, None)) is not None:
+            window.append(following)
+        if place == radius:
+            window.popleft()
+        else:
+            place += 1
+
+
+def _steady(window: deque[tuple[Picture, Levels]], place: int) -> Levels:
+    source, edited = window[place]
+    total = edited.astype(np.float32)
+    weights = np.ones(edited.shape[:2], np.float32)
+    for other, (other_source, other_edited) in enumerate(window):
+        if other == place:
+            continue
+        field = dense_flow(source, other_source)
+        weight = agreement(source, warp(other_source, field))
+        total += weight[..., None] * warp(other_edited, field, cv2.INTER_CUBIC)
+        weights += weight
+    return np.asarray(np.clip(total / weights[..., None], 0, 255), np.float32)
+
+
+def agreement(first: NDArray[np.generic], second: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Weights (H, W) in [0, 1] from how alike two views (H, W, 3) are around each pixel."""
+    apart = np.abs(first.astype(np.float32) - second.astype(np.float32)).max(-1)
+    around = cv2.blur(apart, (_BLUR, _BLUR))
+    return np.asarray(np.exp(-((around / AGREEMENT) ** 2)), np.float32)
