@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import bpy
 from bpy.props import StringProperty
@@ -13,6 +14,9 @@ from ..installation.own_folders import own_folder, preferences
 from ..installation.task_timer import MODEL, follow, forget, is_running, task
 from ..sequencer.compatibility import sequencer_scene
 from ..tokenflow_engine.client.errors import TokenFlowError
+
+if TYPE_CHECKING:
+    from ..installation.task import Task
 
 _INDEX = "model_index.json"
 _models: list[Path] | None = None
@@ -40,6 +44,10 @@ def look_at_models() -> list[Path]:
     return _models
 
 
+def _look_again(ended: Task) -> None:
+    look_at_models()
+
+
 class _OnTheHub:
     """An operator on the hub's model that the preferences name."""
 
@@ -47,7 +55,7 @@ class _OnTheHub:
     verb = ""
 
     @classmethod
-    def poll(cls, context: Context) -> bool:
+    def poll(cls: Any, context: Context) -> bool:
         chosen = preferences()
         if is_running(MODEL):
             reason = "A model is being looked at or fetched."
@@ -60,20 +68,23 @@ class _OnTheHub:
         cls.poll_message_set(reason)
         return False
 
-    def execute(self, context: Context) -> set[str]:
+    def execute(self: Any, context: Context) -> set[str]:
         from ..installation.doctor import start_command
         from ..sequencer.engine_command import engine_command
 
+        chosen = preferences()
+        if chosen is None:
+            return {"CANCELLED"}
         try:
             engine = engine_command()
         except TokenFlowError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        arguments = [self.verb, preferences().hub_model.strip()]
+        arguments = [self.verb, chosen.hub_model.strip()]
         if self.verb == "fetch":
             arguments.append(str(models_folder()))
         started = start_command(engine, "models", "--messages", *arguments)
-        follow(MODEL, started, lambda ended: look_at_models() and None)
+        follow(MODEL, started, _look_again)
         return {"FINISHED"}
 
 

@@ -46,7 +46,7 @@ def test_a_preview_writes_only_its_frames_and_says_which_they_are(
     written = json.loads((Path(result.output) / "edit.json").read_text())
     assert written["result"]["preview_of"] == [1, 3, 5]
     assert {report.phase for report in reports} == {"prepare", "invert", "edit", "decode"}
-    assert sorted(entry.name for entry in cache.iterdir()) == ["invert", "region"]
+    assert sorted(p.name for p in cache.iterdir() if p.is_dir()) == ["invert", "region"]
 
 
 def test_a_preview_of_a_range_shows_frames_of_that_range(request_for: Build) -> None:  # noqa: F811
@@ -61,7 +61,7 @@ def test_a_preview_of_every_frame_is_the_edit_in_which_all_are_keyframes(
 ) -> None:
     short = request_for(frames=(0, 4), editor=editor)
     preview = edit(replace(short, preview_frames=4, output=str(tmp_path / "preview")))
-    whole = edit(replace(short, chunk=1, output=str(tmp_path / "whole")))
+    whole = edit(replace(short, chunk=1, steadying=0, output=str(tmp_path / "whole")))
     assert preview.preview_of == (0, 1, 2, 3)
     difference = pictures(preview.output).astype(int) - pictures(whole.output).astype(int)
     # The frames of one UNet call differ, and with them the last bits of its sums.

@@ -204,7 +204,7 @@ class EditRequest:
 
     @property
     def steady_radius(self) -> int:
-        """Frames on each side that a frame is averaged with; those of a preview are no neighbours."""
+        """Frames on each side that a frame is averaged with; a preview's are no neighbours."""
         return self.steadying if self.mode == "smooth" and not self.preview_frames else 0
 
     def to_json(self) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def evaluate_clip(
                     peak = max(peak, inverting.peak_memory_mb)
                 scores = score(frames, clip, truth, judges)
                 scores["reconstruction_psnr"] = (
-                    inversion.reconstruction_psnr
+                    inversion.reconstruction_psnr or math.nan
                     if method.inverts
                     else mean_psnr(frames, truth.source)
                 )

@@ -27,11 +27,12 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from huggingface_hub.file_download import http_get
-from huggingface_hub.utils import build_hf_headers
+from huggingface_hub.utils._headers import build_hf_headers
 
 from ..client.errors import TokenFlowError
+from ..client.model_hash import PARTS
 from ..client.spoken import spoken_bytes
-from .model import PARTS, model_folder
+from .model import model_folder
 
 CARD = "tokenflow-model.json"
 """File in a fetched model's folder that says where it came from."""

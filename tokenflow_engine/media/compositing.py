@@ -25,7 +25,7 @@ def composite(source: NDArray[np.uint8], edited: Floats, weights: Floats) -> Flo
     """
     height, width = source.shape[:2]
     coarse = cv2.resize(weights, (width, height), interpolation=cv2.INTER_LINEAR)
-    guide = source.astype(np.float32) / 255
+    guide = np.asarray(source / 255, np.float32)
     low, high = RAMP
     fine = guided_filter(guide, np.asarray(coarse, np.float32), RADIUS, SMOOTHNESS)
     share = np.clip((fine - low) / (high - low), 0, 1)[..., None]

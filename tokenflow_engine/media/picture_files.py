@@ -57,9 +57,10 @@ def _write_png16(path: Path, levels: NDArray[np.float32], alpha: NDArray[np.uint
 
 def _write_exr(path: Path, levels: NDArray[np.float32], alpha: NDArray[np.uint16] | None) -> None:
     height, width = levels.shape[:2]
-    channels = [linear(levels[..., each] / 255) for each in (1, 2, 0)]
+    values = np.asarray(levels / 255, np.float32)
+    channels = [linear(values[..., each]) for each in (1, 2, 0)]
     if alpha is not None:
-        share = alpha / np.float32(OPAQUE)
+        share = np.asarray(alpha / OPAQUE, np.float32)
         channels = [*(each * share for each in channels), share]
     planes = np.stack(channels).astype("<f4")
     layout = "gbrpf32le" if alpha is None else "gbrapf32le"

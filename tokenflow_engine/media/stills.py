@@ -155,7 +155,7 @@ def _deep(path: Path) -> NDArray[np.uint16]:
         pixels = pixels[..., None]
     if pixels.shape[2] == 1:
         return np.repeat(pixels, 3, axis=2)
-    return pixels[..., [2, 1, 0, *range(3, pixels.shape[2])]]
+    return np.asarray(pixels[..., [2, 1, 0, *range(3, pixels.shape[2])]], np.uint16)
 
 
 def _eight_bits(deep: NDArray[np.uint16]) -> NDArray[np.uint8]:

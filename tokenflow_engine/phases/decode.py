@@ -67,10 +67,14 @@ def decode_frames(
 def edited_levels(
     run: EditRun, latents: LatentRows, region: EditRegion | None
 ) -> Iterator[np.ndarray]:
-    """The edit's pictures, float32 (H, W, 3) from 0 to 255, from latents (F, 4, h, w): outside of the
-    edit's region the source's own pixels, and steadied as asked."""
+    """The edit's pictures, float32 (H, W, 3) from 0 to 255, from latents (F, 4, h, w).
+
+    Outside of the edit's region they are the source's own; steadied as asked.
+    """
     parts = [list(some) for some in chunks(run.frames, DECODED_AT_ONCE)]
-    levels = (level for frames in parts for level in _decoded(run, latents[frames]))
+    levels: Iterator[np.ndarray] = (
+        level for frames in parts for level in _decoded(run, latents[frames])
+    )
     if region is not None:
         weights = (row for frames in parts for row in region.weights(frames)[:, 0].numpy())
         levels = map(composite, run.read(), levels, weights)

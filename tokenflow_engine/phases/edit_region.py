@@ -9,6 +9,7 @@ starts from anyway, need no draw.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -118,10 +119,8 @@ def find_region(run: EditRun, wiring: Wiring, inversion: Inversion) -> EditRegio
         store.create(DISAGREEMENT, (run.frame_count, height // 8, width // 8), "float32")
         for some in chunks(run.frames, run.request.chunk):
             frames = list(some)
-            found = run.memory.pieces(
-                len(frames), lambda rows, f=frames: _disagreement(run, wiring, inversion, f[rows])
-            )
-            store.write(DISAGREEMENT, frames, np.concatenate(found))
+            find = partial(_disagreement, run, wiring, inversion, frames)
+            store.write(DISAGREEMENT, frames, np.concatenate(run.memory.pieces(len(frames), find)))
 
     store = run.obtain("region", region_key(run), make)
     threshold = _threshold(run, store)
@@ -129,15 +128,16 @@ def find_region(run: EditRun, wiring: Wiring, inversion: Inversion) -> EditRegio
 
 
 def _disagreement(
-    run: EditRun, wiring: Wiring, inversion: Inversion, frames: list[int]
+    run: EditRun, wiring: Wiring, inversion: Inversion, every: list[int], rows: slice
 ) -> np.ndarray:
-    model, count = run.model, len(frames)
+    model, frames = run.model, every[rows]
+    count = len(frames)
     both = torch.cat([run.source_embedding, run.edit_embeddings[-1:]])
     embeddings = both.repeat_interleave(count, 0)
-    every = len(model.schedule.alphas_cumprod)
+    last = len(model.schedule.alphas_cumprod)
     total = torch.zeros(())
     for share in NOISE_SHARES:
-        timestep = min(run.inversion_timesteps, key=lambda t: abs(t - share * every))
+        timestep = min(run.inversion_timesteps, key=lambda t: abs(t - share * last))
         latents = inversion.at(timestep, frames).repeat(2, 1, 1, 1)
         alone = EditedFrames(2, False, False, False, frozenset())
         output = wiring.run(alone, latents.to(model.dtype), timestep, embeddings)

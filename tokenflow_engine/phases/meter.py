@@ -65,7 +65,7 @@ class ProgressMeter:
             self._done = 0
 
     def advance(self, units: int = 1, kind: str = "") -> None:
-        """Count finished units of a kind and report them.
+        """Count finished units of a kind and report them; outside of any phase too.
 
         Raises:
             Cancelled: where the user has cancelled.
@@ -75,7 +75,7 @@ class ProgressMeter:
         self.rates.measure(kind, units, now - self._seen)
         self._seen = now
         self._done += units
-        left = self._left[self._phase]
+        left = self._left.setdefault(self._phase, {})
         left[kind] = max(0, left.get(kind, 0) - units)
         self._tell()
 
