@@ -69,9 +69,9 @@ class Plan:
     snr_limit: float = 5.0
     """Min-SNR-gamma weighting (Hang et al. 2023)."""
 
-    guidance_gain: float = 0.3
+    guidance_gain: float = 0.5
     """A world of few words answers guidance more strongly than Stable Diffusion: its colours burn
-    out where that one's are right. 7.5 there is about 3 here."""
+    out where that one's are right. 7.5 there is about 4 here."""
 
     # Keeping
     checkpoint_seconds: float = 180
