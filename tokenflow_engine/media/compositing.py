@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-RADIUS = 12
-"""Pixels around a point that decide how its share follows the picture: a cell and a half."""
+RADIUS = 16
+"""Pixels around a point that decide how its share follows the picture: two cells."""
 SMOOTHNESS = 1e-3
 """Variance of colour, of [0, 1], that does not count as an edge yet."""
-RAMP = (0.2, 0.8)
+RAMP = (0.6, 0.95)
 """Shares that become 0 and 1, so that what is far from the region is left alone altogether."""
 
 
