@@ -316,4 +316,13 @@ FRENCH: dict[str, str] = {
     "You can go on working meanwhile.": "Vous pouvez continuer à travailler pendant ce temps.",
     "{count} strips, an edit for each": "{count} bandes, une édition pour chacune",
     "{name}; {count} cannot be edited": "{name} ; {count} non éditables",
+    "Export Edit List": "Exporter la liste des modifications",
+    "Write a JSON file that the command line and render farms make the same edits from": "Écrire un fichier JSON dont la ligne de commande et les fermes de rendu font les mêmes modifications",
+    "Edits": "Modifications",
+    "Which edits to write": "Quelles modifications écrire",
+    "All Made": "Toutes celles faites",
+    "Every edit whose result lies in this project, as it was made": "Chaque modification dont le résultat est dans ce projet, telle qu'elle a été faite",
+    "Selected Strips": "Bandes sélectionnées",
+    "A new edit of each selected strip, as the panel says": "Une nouvelle modification de chaque bande sélectionnée, comme le dit le panneau",
+    "TokenFlow Edit List (.json)": "Liste de modifications TokenFlow (.json)",
 }

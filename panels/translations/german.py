@@ -316,4 +316,13 @@ GERMAN: dict[str, str] = {
     "You can go on working meanwhile.": "Sie können inzwischen weiterarbeiten.",
     "{count} strips, an edit for each": "{count} Streifen, je eine Bearbeitung",
     "{name}; {count} cannot be edited": "{name}; {count} nicht bearbeitbar",
+    "Export Edit List": "Bearbeitungsliste exportieren",
+    "Write a JSON file that the command line and render farms make the same edits from": "Eine JSON-Datei schreiben, aus der Kommandozeile und Renderfarmen dieselben Bearbeitungen machen",
+    "Edits": "Bearbeitungen",
+    "Which edits to write": "Welche Bearbeitungen geschrieben werden",
+    "All Made": "Alle gemachten",
+    "Every edit whose result lies in this project, as it was made": "Jede Bearbeitung, deren Ergebnis in diesem Projekt liegt, wie sie gemacht wurde",
+    "Selected Strips": "Gewählte Strips",
+    "A new edit of each selected strip, as the panel says": "Eine neue Bearbeitung jedes gewählten Strips, wie es das Panel sagt",
+    "TokenFlow Edit List (.json)": "TokenFlow-Bearbeitungsliste (.json)",
 }

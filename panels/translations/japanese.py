@@ -316,4 +316,13 @@ JAPANESE: dict[str, str] = {
     "You can go on working meanwhile.": "その間も作業を続けられます。",
     "{count} strips, an edit for each": "{count} 本のストリップ、それぞれ別の編集",
     "{name}; {count} cannot be edited": "{name}。{count} 本は編集不可",
+    "Export Edit List": "編集リストを書き出す",
+    "Write a JSON file that the command line and render farms make the same edits from": "コマンドラインやレンダーファームが同じ編集を行うための JSON ファイルを書き出す",
+    "Edits": "編集",
+    "Which edits to write": "書き出す編集",
+    "All Made": "すべての結果",
+    "Every edit whose result lies in this project, as it was made": "このプロジェクトに結果がある編集すべて、作成時のまま",
+    "Selected Strips": "選択したストリップ",
+    "A new edit of each selected strip, as the panel says": "選択した各ストリップの新しい編集、パネルの設定どおり",
+    "TokenFlow Edit List (.json)": "TokenFlow 編集リスト (.json)",
 }

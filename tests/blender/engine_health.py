@@ -54,7 +54,7 @@ def test_the_doctor_says_what_the_engine_has(work: Path) -> None:
     shown = drawn()
     for check in ("Packages", "Device: cpu", "Embedded model", "ffmpeg", "Cache"):
         assert check in shown, shown
-    assert "tokenflow.copy_system_report" in shown and "tokenflow.open_logs" in shown
+    assert "tokenflow.copy_system_report" in shown and "Open Log Folder" in shown
 
 
 def test_an_edit_that_does_not_fit_is_offered_a_smaller_plan(work: Path) -> None:
