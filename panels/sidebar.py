@@ -63,12 +63,11 @@ def _draw_prompts(layout: UILayout, settings: TokenFlowSettings) -> None:
     column = layout.column(align=True)
     column.label(text="Prompt")
     column.prop(settings, "prompt", text="", placeholder="What the strip should show")
-    column.separator()
-    column.label(text="Source Prompt")
-    column.prop(settings, "source_prompt", text="", placeholder="What it shows now")
-    column.separator()
-    column.label(text="Negative Prompt")
-    column.prop(settings, "negative_prompt", text="", placeholder="What it must not show")
+    others = layout.column(align=True)
+    others.use_property_split = True
+    others.use_property_decorate = False
+    others.prop(settings, "source_prompt", placeholder="What it shows now")
+    others.prop(settings, "negative_prompt", placeholder="What it must not show")
 
 
 def _draw_main_settings(layout: UILayout, settings: TokenFlowSettings) -> None:
