@@ -109,7 +109,7 @@ def display() -> list[str]:
         return []
     if not shutil.which("xvfb-run"):
         pytest.skip("no screen: neither xvfb-run nor DISPLAY is there")
-    return ["xvfb-run", "-a", "-s", "-screen 0 1600x900x24 +extension GLX"]
+    return ["xvfb-run", "-a", "-s", "-screen 0 1600x1400x24 +extension GLX"]
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_the_click_in_the_window_yields_the_strip(
     code, said = run(
         [
             *display,
-            *(gui_blender, "--enable-event-simulate", "-p", "0", "0", "1600", "900"),
+            *(gui_blender, "--enable-event-simulate", "-p", "0", "0", "1600", "1400"),
             *("--python-exit-code", "3", project, "--python", INSIDE / "window_edit.py"),
         ]
     )
@@ -167,7 +167,7 @@ def test_presets_are_found_applied_undone_saved_and_deleted_in_the_window(
     code, said = run(
         [
             *display,
-            *(gui_blender, "--enable-event-simulate", "-p", "0", "0", "1600", "900"),
+            *(gui_blender, "--enable-event-simulate", "-p", "0", "0", "1600", "1400"),
             *("--python-exit-code", "3", project, "--python", INSIDE / "window_presets.py"),
         ]
     )
@@ -191,7 +191,7 @@ def test_the_queue_is_ordered_cancelled_retried_and_mended_by_clicks_in_the_wind
     code, said = run(
         [
             *display,
-            *(gui_blender, "--enable-event-simulate", "-p", "0", "0", "1600", "900"),
+            *(gui_blender, "--enable-event-simulate", "-p", "0", "0", "1600", "1400"),
             *("--python-exit-code", "3", project, "--python", INSIDE / "window_queue.py"),
         ]
     )
@@ -228,7 +228,7 @@ def test_a_retimed_cropped_strip_with_alpha_and_a_text_are_edited_by_one_click(
     code, said = run(
         [
             *display,
-            *(gui_blender, "--enable-event-simulate", "-p", "0", "0", "1600", "900"),
+            *(gui_blender, "--enable-event-simulate", "-p", "0", "0", "1600", "1400"),
             *("--python-exit-code", "3", project, "--python", INSIDE / "window_strips.py"),
         ]
     )
@@ -297,7 +297,7 @@ def test_the_engine_is_installed_cancelled_gone_on_with_and_examined_in_the_wind
         code, said = run_blender(
             [
                 *display,
-                *(gui_blender, "--enable-event-simulate", "-p", "0", "0", "1600", "900"),
+                *(gui_blender, "--enable-event-simulate", "-p", "0", "0", "1600", "1400"),
                 *("--python-exit-code", "3", project, "--python", INSIDE / "window_engine.py"),
             ],
             environment,

@@ -66,7 +66,7 @@ def test_json_is_one_object_on_the_last_line(arguments: Arguments, capsys: Any) 
 def test_odd_sizes_are_fitted_with_their_framing_kept(arguments: Arguments, capsys: Any) -> None:
     assert main([*arguments(), "--json"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (result["width"], result["height"]) == (104, 72)
+    assert (result["width"], result["height"]) == (101, 70)
 
 
 def test_a_too_long_prompt_is_edited_with_a_warning_that_names_the_lost_words(

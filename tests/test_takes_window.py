@@ -54,7 +54,7 @@ def test_takes_are_switched_and_compared_and_a_preview_approved_in_the_window(
     code, said = run(
         [
             *display,
-            *(gui_blender, "--enable-event-simulate", "-p", "0", "0", "1600", "900"),
+            *(gui_blender, "--enable-event-simulate", "-p", "0", "0", "1600", "1400"),
             *("--python-exit-code", "3", project, "--python", INSIDE / "window_takes.py"),
         ]
     )

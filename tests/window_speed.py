@@ -52,13 +52,13 @@ def measure(blender: str, seconds: float) -> dict[str, Any]:
             "TOKENFLOW_SCREENSHOTS": str(folder),
         }
         project = folder / "shot.blend"
-        screen = ["xvfb-run", "-a", "-s", "-screen 0 1600x900x24 +extension GLX"]
+        screen = ["xvfb-run", "-a", "-s", "-screen 0 1600x1400x24 +extension GLX"]
         for command in (
             [blender, "-b", *DO, ENABLE],
             [blender, "-b", "--app-template", "Video_Editing", *DO, save(project)],
             [
                 *([] if os.environ.get("DISPLAY") else screen),
-                *(blender, "--enable-event-simulate", "-p", "0", "0", "1600", "900"),
+                *(blender, "--enable-event-simulate", "-p", "0", "0", "1600", "1400"),
                 *("--python-exit-code", "3", project, "--python", INSIDE / "window_speed.py"),
             ],
         ):
