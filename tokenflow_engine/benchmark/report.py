@@ -116,9 +116,8 @@ def page(bench: Bench) -> Iterator[str]:
     if not gpu:
         yield ""
         yield "**No figure here was measured on a GPU.** There the engine runs in half precision,"
-        yield "with channels last and PyTorch's own attention kernels. Tests compare their results"
-        yield "on a CPU; nothing is claimed about their speed. `torch.compile` and transfers that"
-        yield "overlap with computing are not used."
+        yield "with channels last and PyTorch's own attention kernels; nothing is claimed about it."
+        yield "`torch.compile` and transfers that overlap with computing are not used."
     yield ""
     yield from table(bench)
     if reconstruction := measured.get("reconstruction_gap_50_to_500"):
