@@ -14,7 +14,7 @@ RADIUS = 16
 """Pixels around a point that decide how its share follows the picture: two cells."""
 SMOOTHNESS = 1e-3
 """Variance of colour, of [0, 1], that does not count as an edge yet."""
-RAMP = (0.6, 0.95)
+RAMP = (0.4, 0.8)
 """Shares that become 0 and 1, so that what is far from the region is left alone altogether."""
 
 
