@@ -23,7 +23,6 @@ UNPROVEN = {
     "test_takes_are_switched_and_compared": "its last part has not been run to its end",
     "test_inversion_parts.py": "it counts UNet calls as of before the implicit solver",
     "test_ranks.py": "not run since the region and the windows came in",
-    "test_windows.py::test_seams": "not run since the windows were merged",
     "real_edit-a_cancel_ends": "has not been run to its end on a quiet machine",
     "real_edit-a_strip_trimmed_while": "has not been run to its end on a quiet machine",
     "test_fetched_model_is_complete": "the resumed download asked for the file's beginning again",

@@ -42,7 +42,7 @@ from tokenflow_engine.toyworld.evaluation_set import SEED, plan_clip, write_eval
 SIZE, FRAMES, STEPS = 64, 4, 2
 NAMES = (
     *("copy", "vae", "pnp-per-frame", "text2video-zero", "tune-a-video", "reference", "paper"),
-    *("smooth", "joint", "fixed-keyframes", "no-extended-attention"),
+    *("smooth", "joint", "fixed-keyframes", "no-extended-attention", "whole-picture", "unsteadied"),
 )
 
 
