@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
+import subprocess
 import sys
 from pathlib import Path
 
 from ..requirements import environments
+from ..tokenflow_engine.client.child_processes import remove_soon
 from ..tokenflow_engine.client.spoken import spoken_bytes
 from .task import Task, TaskProgress
 
@@ -44,16 +46,14 @@ def spoken_progress(progress: TaskProgress) -> str:
     return f"{words}, {spoken_bytes(progress.done)} of {spoken_bytes(progress.total)}"
 
 
-def remove_engines(folder: Path) -> None:
+def remove_engines(folder: Path) -> subprocess.Popen[bytes] | None:
     """Take away every installed engine and what an interrupted installation left.
 
-    Takes seconds; not for Blender's main thread.
+    They count as removed at once; the files go in the child that is returned.
     """
-    for path in folder.glob("engine-*"):
-        if path.is_dir():
-            # Without its stamp it counts for nothing, even if the rest is only half gone.
-            (path / environments.STAMP).unlink(missing_ok=True)
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-    shutil.rmtree(folder / environments.WHEELS, ignore_errors=True)
+    doomed = list(folder.glob("engine-*"))
+    for path in doomed:
+        # Without its stamp it counts for nothing, even if the rest is only half gone.
+        with contextlib.suppress(OSError):
+            (path / environments.STAMP).unlink()
+    return remove_soon([*doomed, folder / environments.WHEELS])

@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import enum
 import json
-import queue
+import os
 import subprocess
-import threading
+import tempfile
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
+from ..tokenflow_engine.client.child_processes import creation_flags, let_go, python_environment
 from ..tokenflow_engine.client.errors import TokenFlowError
-from ..tokenflow_engine.client.launcher import creation_flags, python_environment
 
 _REMARKS_KEPT = 40
 _SECONDS_TO_LEAVE = 5.0
@@ -58,21 +59,20 @@ class Task:
         self.result: dict[str, Any] = {}
         self.error: TokenFlowError | None = None
         self._remarks: deque[str] = deque(maxlen=_REMARKS_KEPT)
-        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._output: _Output | None = None
         try:
-            self._process = subprocess.Popen(
-                list(command),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                env=python_environment() if environment is None else environment,
-                start_new_session=True,
-                creationflags=creation_flags(),
-            )
+            self._output = _Output()
+            with self._output.writable() as output:
+                self._process = subprocess.Popen(
+                    list(command),
+                    stdin=subprocess.PIPE,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=python_environment() if environment is None else environment,
+                    start_new_session=True,
+                    creationflags=creation_flags(),
+                )
         except OSError as error:
             self._fail(
                 "engine_missing",
@@ -80,8 +80,7 @@ class Task:
                 "Install the engine again in the add-on's preferences.",
                 str(error),
             )
-        else:
-            threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
+            self.close()
 
     @property
     def running(self) -> bool:
@@ -94,18 +93,17 @@ class Task:
 
     def poll(self) -> bool:
         """Take in what the program has said since; whether there was anything."""
-        if not self.running:
+        if not self.running or self._process is None or self._output is None:
             return False
-        changed = False
-        with contextlib.suppress(queue.Empty):
-            while self.running:
-                line = self._lines.get_nowait()
-                changed = True
-                if line is None:
-                    self._ended()
-                else:
-                    self._take(line)
-        return changed
+        # Looked at first: what an ended program has written is all there.
+        has_ended = self._process.poll() is not None
+        lines = self._output.new_lines(whole=has_ended)
+        for line in lines:
+            if self.running:
+                self._take(line)
+        if self.running and has_ended:
+            self._ended()
+        return bool(lines) or has_ended
 
     def cancel(self) -> None:
         """End the program and all that it started; returns at once."""
@@ -114,18 +112,11 @@ class Task:
         self.close()
 
     def close(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
-            threading.Thread(target=_reap, args=(self._process,), daemon=True).start()
-
-    def _read(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        with contextlib.suppress(ValueError):
-            for line in process.stdout:
-                self._lines.put(line)
-        process.wait()
-        self._lines.put(None)
+        process, self._process = self._process, None
+        if process is not None:
+            let_go(process, _SECONDS_TO_LEAVE)
+        if self._output is not None:
+            self._output.close()
 
     def _take(self, line: str) -> None:
         try:
@@ -165,9 +156,31 @@ class Task:
         self.state = TaskState.FAILED
 
 
-def _reap(process: subprocess.Popen[str]) -> None:
-    try:
-        process.wait(_SECONDS_TO_LEAVE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+class _Output:
+    """What a program has written so far, read without waiting and without a thread.
+
+    A file: a pipe cannot be read without waiting on Windows, and makes its writer wait when full.
+    """
+
+    def __init__(self) -> None:
+        number, name = tempfile.mkstemp(prefix="tokenflow-", suffix=".log")
+        os.close(number)
+        self._path = Path(name)
+        self._reader = self._path.open("rb")
+        self._rest = b""
+
+    def writable(self) -> BinaryIO:
+        return self._path.open("ab")
+
+    def new_lines(self, *, whole: bool) -> list[str]:
+        """Lines that are complete; the last, whatever it ends in, if that is the `whole` output."""
+        *lines, self._rest = (self._rest + self._reader.read()).split(b"\n")
+        if whole and self._rest:
+            lines, self._rest = [*lines, self._rest], b""
+        return [line.decode("utf-8", "replace") for line in lines]
+
+    def close(self) -> None:
+        self._reader.close()
+        # Windows keeps it while the program still has it open; the system's own cleaning gets it.
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)

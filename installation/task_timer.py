@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import bpy
 
+from ..tokenflow_engine.client.child_processes import reap
 from .own_folders import engines_folder
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def redraw_preferences() -> None:
 def _tick() -> float | None:
     if poll_tasks():
         redraw_preferences()
-    return _SECONDS_BETWEEN_TICKS if any(t.running for t in _tasks.values()) else None
+    is_wanted = any(t.running for t in _tasks.values()) or reap()
+    return _SECONDS_BETWEEN_TICKS if is_wanted else None
 
 
 def _end_all() -> None:

@@ -1,6 +1,7 @@
 """Export Edit List: what a script or a render farm is to do."""
 
-import threading
+import time
+from collections.abc import Generator
 from pathlib import Path
 
 import bpy
@@ -11,39 +12,17 @@ from bpy_extras.io_utils import ExportHelper
 from ..sequencer.compatibility import sequencer_scene
 from ..sequencer.project_edits import (
     ProjectEdit,
+    hashing_models,
     kept_edits,
     listed,
     new_edits,
     selected,
-    with_model_hashes,
 )
 from ..tokenflow_engine.client.edit_list import EditList
 from ..tokenflow_engine.client.errors import TokenFlowError
 
-_SECONDS_BETWEEN_LOOKS = 0.1
-
-
-class _Writing(threading.Thread):
-    """Hashes the models, which takes seconds for large ones, and writes the file."""
-
-    def __init__(self, edits: EditList, file: Path) -> None:
-        super().__init__(daemon=True)
-        self._edits = edits
-        self._file = file
-        self.error: TokenFlowError | None = None
-
-    def run(self) -> None:
-        try:
-            with_model_hashes(self._edits).write(self._file)
-        except TokenFlowError as error:
-            self.error = error
-        except OSError as error:
-            self.error = TokenFlowError(
-                "unknown_model",
-                "A model could not be read.",
-                "Check that its files are there and may be opened.",
-                str(error),
-            )
+_SECONDS_BETWEEN_TICKS = 0.02
+_SECONDS_PER_TICK = 0.01
 
 
 class TOKENFLOW_OT_export_edit_list(Operator, ExportHelper):
@@ -85,30 +64,43 @@ class TOKENFLOW_OT_export_edit_list(Operator, ExportHelper):
         except TokenFlowError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        self._count = len(edits.edits)
-        self._file = Path(bpy.path.abspath(self.filepath))
-        self._writing = _Writing(edits, self._file)
-        self._writing.start()
+        # Hashing a large model takes seconds, in which the window must stay alive.
+        self._writing = self._write(edits)
         if bpy.app.background or context.window is None:
-            self._writing.join()
-            return self._end()
+            return self._go_on(float("inf"))
         manager = context.window_manager
-        self._timer = manager.event_timer_add(_SECONDS_BETWEEN_LOOKS, window=context.window)
+        self._timer = manager.event_timer_add(_SECONDS_BETWEEN_TICKS, window=context.window)
         manager.modal_handler_add(self)
         return {"RUNNING_MODAL"}
 
     def modal(self, context: Context, event: Event) -> set[str]:
-        if event.type != "TIMER" or self._writing.is_alive():
+        if event.type != "TIMER":
+            return {"PASS_THROUGH"}
+        outcome = self._go_on(_SECONDS_PER_TICK)
+        if "RUNNING_MODAL" in outcome:
             return {"PASS_THROUGH"}
         context.window_manager.event_timer_remove(self._timer)
-        return self._end()
+        return outcome
 
-    def _end(self) -> set[str]:
-        if self._writing.error is not None:
-            self.report({"ERROR"}, str(self._writing.error))
+    def _write(self, edits: EditList) -> Generator[None, None, str]:
+        """Write the file; returns what to tell the user."""
+        file = Path(bpy.path.abspath(self.filepath))
+        complete = yield from hashing_models(edits)
+        complete.write(file)
+        return f"{len(edits.edits)} edits are listed in {file.name}"
+
+    def _go_on(self, seconds: float) -> set[str]:
+        until = time.monotonic() + seconds
+        try:
+            while time.monotonic() < until:
+                next(self._writing)
+        except StopIteration as end:
+            self.report({"INFO"}, end.value)
+            return {"FINISHED"}
+        except TokenFlowError as error:
+            self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        self.report({"INFO"}, f"{self._count} edits are listed in {self._file.name}")
-        return {"FINISHED"}
+        return {"RUNNING_MODAL"}
 
     def _edits(self, context: Context) -> list[ProjectEdit]:
         if self.which == "MADE":

@@ -21,7 +21,7 @@ from ..installation.task_timer import (
 from ..sequencer.queue_timer import edit_queue
 
 if TYPE_CHECKING:
-    import threading
+    import subprocess
 
     from ..installation.accelerator import Build
 
@@ -139,8 +139,6 @@ class TOKENFLOW_OT_remove_engine(Operator):
         )
 
     def execute(self, context: Context) -> set[str]:
-        import threading
-
         from ..installation.engine_install import remove_engines
 
         if edit_queue().unfinished:
@@ -148,17 +146,16 @@ class TOKENFLOW_OT_remove_engine(Operator):
             return {"CANCELLED"}
         edit_queue().close()
         forget(INSTALL)
-        removal = threading.Thread(target=remove_engines, args=(engines_folder(),))
-        removal.start()
-        if bpy.app.background:
-            removal.join()
-        else:
+        removal = remove_engines(engines_folder())
+        if removal is not None and bpy.app.background:
+            removal.wait()
+        elif removal is not None:
             bpy.app.timers.register(lambda: _look_again(removal), first_interval=0.2)
         return {"FINISHED"}
 
 
-def _look_again(removal: threading.Thread) -> float | None:
-    if removal.is_alive():
+def _look_again(removal: subprocess.Popen[bytes]) -> float | None:
+    if removal.poll() is None:
         return 0.2
     refresh_engine()
     redraw_preferences()

@@ -1,6 +1,5 @@
 """Buttons of the panel Takes."""
 
-import threading
 from typing import Any
 
 import bpy
@@ -16,12 +15,12 @@ from ..sequencer.takes import (
     Takes,
     others_that_need,
     own_files,
-    remove_files,
     remove_strips,
     select_only,
     show_only,
     takes_of,
 )
+from ..tokenflow_engine.client.child_processes import remove_soon
 
 
 def takes_in(context: Context) -> Takes | None:
@@ -140,11 +139,9 @@ class TOKENFLOW_OT_delete_take(_OfOneTake, Operator):
         if source is not None:
             select_only(scene, source)
         remove_strips(scene, [strip.name for strip in take.strips])
-        # Hundreds of files on a slow disk must not hold up the window.
-        worker = threading.Thread(target=remove_files, args=(files,), daemon=True)
-        worker.start()
-        if bpy.app.background:
-            worker.join()
+        removal = remove_soon(files, {file.parent for file in files})
+        if removal is not None and bpy.app.background:
+            removal.wait()
         if needed_by and self.delete_files:
             self.report({"INFO"}, f"{name} is deleted; its files stay, {needed_by[0]} shows them")
         else:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import threading
 import traceback
-from pathlib import Path
 from typing import Protocol
 
+from ..tokenflow_engine.client.child_processes import remove_soon
 from ..tokenflow_engine.client.errors import TokenFlowError
 from ..tokenflow_engine.client.jobs import JobState
 from .delivery import DELIVERIES, sequencer_is_occupied
 from .engine_connection import EngineConnection
 from .strip_edit import Stage, StripEdit
+from .strip_frames import FramesAtHand
 
 _READ_AHEAD = 2
 """Edits that are rendered before the engine can take them: enough that it never waits for frames,
@@ -52,8 +50,9 @@ class EditProgress:
 
     def clean_up(self, edit: StripEdit) -> None:
         """Delete the strip's frames; hundreds of files take longer than a tick may take."""
+        edit.reading = FramesAtHand(edit.frames.count, finished=False)
         doomed = [edit.work / "frames"] if edit.is_kept else [edit.work]
-        threading.Thread(target=_clean_up, args=(doomed, edit.new_place), daemon=True).start()
+        remove_soon(doomed, [] if edit.new_place is None else [edit.new_place])
 
     def _may_read(self) -> bool:
         stages = [edit.stage for edit in self._queue.edits]
@@ -106,15 +105,6 @@ class EditProgress:
     def _fail(self, edit: StripEdit, error: TokenFlowError) -> None:
         edit.error = error
         self.finish(edit, Stage.FAILED if edit.result is None else Stage.UNPLACED)
-
-
-def _clean_up(doomed: list[Path], new_place: Path | None) -> None:
-    for folder in doomed:
-        shutil.rmtree(folder, ignore_errors=True)
-    if new_place is not None:
-        # Only an empty folder can be removed this way.
-        with contextlib.suppress(OSError):
-            new_place.rmdir()
 
 
 def internal(error: Exception) -> TokenFlowError:

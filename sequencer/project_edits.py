@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from bpy.types import Context, Scene, Strip
 from ..tokenflow_engine.client.edit_list import SETTINGS, EditList, ListedEdit, unique_names
 from ..tokenflow_engine.client.edit_request import EditRequest
 from ..tokenflow_engine.client.errors import TokenFlowError
-from ..tokenflow_engine.client.model_hash import fingerprint, model_path
+from ..tokenflow_engine.client.model_hash import hashing_steps, model_path
 from .compatibility import left_handle, right_handle, sequencer_scene
 from .preset_list import preset_library
 from .settings import request_template
@@ -95,7 +95,7 @@ def request_of(result: Strip) -> EditRequest:
 
 
 def listed(edits: Iterable[ProjectEdit]) -> EditList:
-    """The complete edit list, but for the models' hashes, see `with_model_hashes`.
+    """The complete edit list, but for the models' hashes, see `hashing_models`.
 
     Raises:
         TokenFlowError: a strip cannot be edited, or a value is out of bounds.
@@ -131,13 +131,28 @@ def completed(edits: EditList) -> EditList:
     return EditList(tuple(complete), edits.blend or bpy.data.filepath)
 
 
-def with_model_hashes(edits: EditList) -> EditList:
-    """The list with the hash of each edit's model; reads every byte of the models, and no bpy."""
+def hashing_models(edits: EditList) -> Generator[None, None, EditList]:
+    """The list with the hash of each edit's model; it is what the generator returns.
+
+    Reads every byte of the models, in steps of some milliseconds.
+
+    Raises:
+        TokenFlowError: code "unknown_model", if a model cannot be read.
+    """
     known: dict[str, str] = {}
     for edit in edits.edits:
         model = str(edit.settings["model"])
         if model not in known:
-            known[model] = fingerprint(model_path(model)) if model_path(model).is_dir() else ""
+            try:
+                is_there = model_path(model).is_dir()
+                known[model] = (yield from hashing_steps(model_path(model))) if is_there else ""
+            except OSError as error:
+                raise TokenFlowError(
+                    "unknown_model",
+                    "A model could not be read.",
+                    "Check that its files are there and may be opened.",
+                    str(error),
+                ) from error
     return replace(
         edits,
         edits=tuple(

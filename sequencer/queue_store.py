@@ -12,16 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import queue
-import shutil
 import sys
-import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
+
+from ..tokenflow_engine.client.child_processes import remove_soon
 
 _RECORD = "edit.json"
 _LOCK = "lock"
@@ -37,17 +35,16 @@ class LeftEdit:
 
 
 class QueueStore:
-    """Keeps records of edits under `root`. Writing and deleting is done by a thread of its own.
+    """Keeps records of edits under `root`.
 
-    Only `left_edits` reads the disk while its caller waits.
+    A record is a few kilobytes, written at once when an edit enters another stage; the pictures of
+    an edit that is dropped are deleted by a child process.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._session: Path | None = None
         self._locks: dict[Path, IO[bytes]] = {}
-        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._worker: threading.Thread | None = None
 
     def new_folder(self) -> Path:
         """A new folder for an edit of this session.
@@ -65,13 +62,15 @@ class QueueStore:
         return folder
 
     def keep(self, folder: Path, values: dict[str, Any]) -> None:
-        """Write an edit's record soon, whole or not at all."""
-        text = json.dumps(values)
-        self._soon(lambda: _write(folder, text))
+        """Write an edit's record, whole or not at all."""
+        # A full disk must not end the edit: its record is then as old as the last one.
+        with contextlib.suppress(OSError):
+            _write(folder, json.dumps(values))
 
     def drop(self, folder: Path) -> None:
-        """Delete an edit's folder soon."""
-        self._soon(lambda: self._delete(folder))
+        """Forget an edit; its folder goes soon."""
+        _forget(folder)
+        remove_soon([folder])
 
     def left_edits(self) -> list[LeftEdit]:
         """Take over what Blenders that have ended left here, oldest first."""
@@ -82,19 +81,17 @@ class QueueStore:
                     left = list(_records(session))
                     found += left
                     kept = {edit.folder for edit in left}
-                    for folder in session.iterdir():
-                        if folder.is_dir() and folder not in kept:
-                            self._soon(partial(self._delete, folder))
-                    if not left:
-                        self._soon(partial(self._leave, session))
+                    doomed = [f for f in session.iterdir() if f.is_dir() and f not in kept]
+                    for folder in doomed:
+                        _forget(folder)
+                    if left:
+                        remove_soon(doomed)
+                    else:
+                        self._leave(session)
         return sorted(found, key=lambda left: left.values.get("number", 0))
 
     def close(self) -> None:
-        """Finish writing, and let others take over what is left."""
-        if self._worker is not None:
-            self._tasks.put(None)
-            self._worker.join(10)
-            self._worker = None
+        """Let others take over what is left."""
         for session in list(self._locks):
             self._leave(session)
         self._session = None
@@ -109,32 +106,18 @@ class QueueStore:
         return True
 
     def _leave(self, session: Path) -> None:
-        """Unlock a session; its folder goes if no edit is left in it."""
+        """Unlock a session; its folder goes soon if no edit is left in it."""
         lock = self._locks.pop(session, None)
         if lock is not None:
             lock.close()
-        with contextlib.suppress(OSError):
-            if [path.name for path in session.iterdir()] == [_LOCK]:
-                (session / _LOCK).unlink()
-                session.rmdir()
+        if not any(_records(session)):
+            remove_soon([session])
 
-    def _delete(self, folder: Path) -> None:
-        # The record first: an edit half deleted must not come back.
-        with contextlib.suppress(OSError):
-            (folder / _RECORD).unlink()
-        shutil.rmtree(folder, ignore_errors=True)
 
-    def _soon(self, act: Callable[[], None]) -> None:
-        if self._worker is None:
-            self._worker = threading.Thread(target=self._work, name="queue", daemon=True)
-            self._worker.start()
-        self._tasks.put(act)
-
-    def _work(self) -> None:
-        while (act := self._tasks.get()) is not None:
-            # A full disk must not end the thread: a record is then as old as the last one.
-            with contextlib.suppress(OSError):
-                act()
+def _forget(folder: Path) -> None:
+    """Delete an edit's record first: an edit half deleted must not come back."""
+    with contextlib.suppress(OSError):
+        (folder / _RECORD).unlink()
 
 
 def _write(folder: Path, text: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import bpy
 
 from ..installation.own_folders import own_folder
+from ..tokenflow_engine.client.child_processes import reap
 
 if TYPE_CHECKING:
     from .edit_queue import EditQueue
@@ -68,7 +69,7 @@ def _tick() -> float | None:
         if edit.stage.finished:
             for tell in on_end:
                 tell(edit)
-    return _SECONDS_BETWEEN_TICKS if _queue.unfinished else None
+    return _SECONDS_BETWEEN_TICKS if _queue.unfinished or reap() else None
 
 
 def _look_for_left_edits() -> None:

@@ -6,7 +6,6 @@ cannot make the list wrong. Pieces that a take was cut into carry one mark and a
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from collections.abc import Iterable
@@ -172,18 +171,6 @@ def others_that_need(take: Take) -> list[str]:
         for image in bpy.data.images
         if image.filepath and _absolute(image.filepath).parent == folder
     ]
-
-
-def remove_files(files: Iterable[Path]) -> None:
-    """Delete files that are still there, and then their folders if nothing else is in them."""
-    files = list(files)
-    for file in files:
-        with contextlib.suppress(OSError):
-            file.unlink()
-    for folder in {file.parent for file in files}:
-        # Only an empty folder can be removed this way.
-        with contextlib.suppress(OSError):
-            folder.rmdir()
 
 
 def _absolute(path: str) -> Path:

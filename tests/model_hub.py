@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -125,3 +126,10 @@ def serving(hub: ModelHub) -> Iterator[ModelHub]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+if __name__ == "__main__":
+    # For a Blender, in which no thread may run: FOLDER; ends with the standard input.
+    with serving(ModelHub(Path(sys.argv[1]))) as served:
+        print(served.address, flush=True)
+        sys.stdin.read()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import re
+import sys
 import threading
 import time
 import zipfile
@@ -154,3 +155,10 @@ def serving(index: PackageIndex) -> Iterator[PackageIndex]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+if __name__ == "__main__":
+    # For a Blender, in which no thread may run: FOLDER; ends with the standard input.
+    with serving(PackageIndex(Path(sys.argv[1]))) as served:
+        print(served.address, flush=True)
+        sys.stdin.read()

@@ -110,6 +110,15 @@ def test_the_blender_side_needs_blender_the_standard_library_and_the_client(path
             assert is_known(module, BLENDER_MODULES), f"{module} is not in Blender's Python"
 
 
+@pytest.mark.parametrize(
+    "path", [*blender_files(), *sources(ROOT / ENGINE / "client")], ids=name_of
+)
+def test_no_thread_is_started_within_blender(path: Path) -> None:
+    """Blender reads Python objects without the interpreter's lock: a thread would crash it."""
+    for module in imports(path):
+        assert module[0] not in {"threading", "_thread", "concurrent", "asyncio"}, module
+
+
 @pytest.mark.parametrize("path", sources(ROOT / ENGINE / "client"), ids=name_of)
 def test_the_client_needs_the_standard_library_only(path: Path) -> None:
     for module in imports(path):

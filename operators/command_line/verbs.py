@@ -16,17 +16,18 @@ from ...sequencer.project_edits import (
     completed,
     described,
     every_strip,
+    hashing_models,
     kept_edits,
     listed,
     new_edits,
     preset_values,
-    with_model_hashes,
 )
 from ...sequencer.source_strip import named_strip
 from ...tokenflow_engine.client.edit_list import EditList, read_edit_list
 from ...tokenflow_engine.client.edit_steps import render
 from ...tokenflow_engine.client.errors import TokenFlowError
 from ...tokenflow_engine.client.job_folder import JobFolder
+from ...tokenflow_engine.client.model_hash import result_of
 from ...tokenflow_engine.client.path_mapping import PathMapping
 from ...tokenflow_engine.client.step_command import (
     ENGINE_STEPS,
@@ -63,7 +64,7 @@ def _export(options: argparse.Namespace, report: StepReport) -> Outcome:
             edits = listed(new_edits(pairs, changes))
         else:
             edits = _kept(changes)
-    edits = with_model_hashes(edits)
+    edits = result_of(hashing_models(edits))
     edits.write(options.file.absolute())
     report_json = {"edit_list": str(options.file.absolute()), **edits.to_json()}
     return report_json, f"{len(edits.edits)} edits are listed in {options.file}"

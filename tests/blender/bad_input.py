@@ -25,7 +25,7 @@ def _refused(saying: str, *, remedy: str) -> Iterator[None]:
     else:
         raise AssertionError("nothing was refused")
     assert _state() == before
-    # A thread of its own deletes the frames that were read.
+    # A child process deletes the frames that were read.
     deadline = time.monotonic() + 10
     while list(Path(bpy.app.tempdir).glob("tokenflow_*/frames")):
         assert time.monotonic() < deadline

@@ -89,8 +89,6 @@ def _crash() -> None:
     timer = room("sequencer.queue_timer")
     old = timer.edit_queue()
     old.poll()
-    old._store._tasks.put(None)
-    old._store._worker.join()
     for lock in old._store._locks.values():
         lock.close()
     for edit in old.unfinished:

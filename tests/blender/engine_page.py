@@ -12,11 +12,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import bpy
-from project import EXTENSION, room
+from project import EXTENSION, room, served
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from package_index import PackageIndex, serving, write_wheel
+from package_index import write_wheel
 
 
 @contextmanager
@@ -38,8 +38,8 @@ def small_engine(work: Path) -> Iterator[Path]:
     bpy.context.preferences.system.use_online_access = True
     folder = room("installation.own_folders").engines_folder()
     try:
-        with serving(PackageIndex(work / "wheels")) as index:
-            os.environ.update(PIP_CONFIG_FILE=os.devnull, PIP_INDEX_URL=index.address)
+        with served("package_index.py", work / "wheels") as address:
+            os.environ.update(PIP_CONFIG_FILE=os.devnull, PIP_INDEX_URL=address)
             os.environ.update(PIP_FIND_LINKS="", PIP_NO_CACHE_DIR="1")
             timer.refresh_engine()
             yield folder

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import time
 from pathlib import Path
 
 import bpy
 from engine_page import drawn
-from project import EXTENSION, room
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from model_hub import ModelHub, serving
+from project import EXTENSION, room, served
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,13 +34,13 @@ def test_a_model_is_described_fetched_used_and_removed(work: Path) -> None:
     assert not bpy.ops.tokenflow.describe_model.poll(), "online access is off"
     bpy.context.preferences.system.use_online_access = True
     try:
-        with serving(ModelHub(work / "repository")) as hub:
-            os.environ["HF_ENDPOINT"] = hub.address
+        with served("model_hub.py", work / "repository") as address:
+            os.environ["HF_ENDPOINT"] = address
             assert not bpy.ops.tokenflow.fetch_model.poll(), "size and licence come first"
             assert bpy.ops.tokenflow.describe_model() == {"FINISHED"}
             assert _finish().error is None
             assert "Licence: openrail" in drawn() and "to download" in drawn()
-            assert not hub.requests
+            assert not list((work / "models").glob("*"))
             assert bpy.ops.tokenflow.fetch_model() == {"FINISHED"}
             ended = _finish()
             assert ended.error is None, ended.error

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from subprocess import PIPE
 from types import ModuleType
 
 import addon_utils
@@ -35,6 +40,16 @@ def enable_addon(checkout: Path) -> None:
 def room(name: str) -> ModuleType:
     """A module of the enabled add-on, for example `sequencer.edit_queue`; some load when used."""
     return import_module(f"{EXTENSION}.{name}")
+
+
+@contextlib.contextmanager
+def served(program: str, folder: Path) -> Iterator[str]:
+    """Address of a folder that a program of `tests/` serves: a thread within Blender crashes it."""
+    script = Path(__file__).resolve().parents[1] / program
+    command = [sys.executable, "-I", str(script), str(folder)]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) as server:
+        yield server.stdout.readline().strip()
+        server.stdin.close()
 
 
 def scripted_engine() -> None:

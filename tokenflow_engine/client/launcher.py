@@ -6,12 +6,11 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from .child_processes import creation_flags, let_go, python_environment
 from .errors import TokenFlowError
 
 _LOGS_KEPT = 5
@@ -52,20 +51,6 @@ class EngineCommand:
         return python_environment(self.package_root) | dict(self.variables)
 
 
-def python_environment(package_root: Path | None = None) -> dict[str, str]:
-    """This process's environment without what steers its own Python (Blender sets some).
-
-    package_root: folder to import from, beside what the Python started has itself.
-    """
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.upper().startswith("PYTHON") and name != "__PYVENV_LAUNCHER__"
-    }
-    path = {} if package_root is None else {"PYTHONPATH": str(package_root.absolute())}
-    return kept | path | {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
-
-
 class EngineProcess:
     """A started engine; it ends when `close` is called or this process ends."""
 
@@ -98,25 +83,14 @@ class EngineProcess:
 
     def close(self) -> None:
         """Let the engine go without waiting for it; one that hangs is killed after a while."""
-        if self._process.stdin is not None:
-            # The engine ends at the end of this pipe, its only sign that the owner is gone.
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
         self._log.close()
-        threading.Thread(target=_reap, args=(self._process,), daemon=True).start()
+        # The engine ends at the end of its input, its only sign that the owner is gone.
+        let_go(self._process, _SECONDS_TO_LEAVE)
 
     def kill(self) -> None:
         """End an engine that cannot be talked to any more; `close` is still to be called."""
         with contextlib.suppress(OSError):
             self._process.kill()
-
-
-def _reap(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(_SECONDS_TO_LEAVE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def launch(command: EngineCommand, runtime: Path, log: Path) -> EngineProcess:
@@ -157,13 +131,6 @@ def launch(command: EngineCommand, runtime: Path, log: Path) -> EngineProcess:
     finally:
         output.close()
     return EngineProcess(process, reader)
-
-
-def creation_flags() -> int:
-    """For a child that has no window of its own and gets no key pressed in this one's."""
-    if sys.platform == "win32":
-        return subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
-    return 0
 
 
 def rotate_logs(log: Path) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Generator
 from pathlib import Path
+from typing import TypeVar, cast
 
 EMBEDDED = Path(__file__).resolve().parent.parent / "models" / "embedded"
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 _HASHED = (".safetensors", ".json", ".txt")
-_BLOCK = 1 << 22
+_BLOCK = 1 << 21
+
+_Result = TypeVar("_Result")
 
 
 def model_path(name: str) -> Path:
@@ -24,6 +28,24 @@ def fingerprint(folder: Path) -> str:
     Raises:
         OSError: a file cannot be read.
     """
+    return result_of(hashing_steps(folder))
+
+
+def result_of(steps: Generator[None, None, _Result]) -> _Result:
+    """What a piece of work in steps returns, all of them taken at once."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast(_Result, end.value)
+
+
+def hashing_steps(folder: Path) -> Generator[None, None, str]:
+    """The same hash, made in steps of some milliseconds; it is what the generator returns.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for part in PARTS:
         for path in sorted((folder / part).glob("*")):
@@ -32,4 +54,5 @@ def fingerprint(folder: Path) -> str:
                 with path.open("rb") as file:
                     while block := file.read(_BLOCK):
                         digest.update(block)
+                        yield
     return digest.hexdigest()
