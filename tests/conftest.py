@@ -20,7 +20,6 @@ BLENDER_PYTHONS = {
 UNPROVEN = {
     "test_the_queue_is_ordered": "the scenario has not been run to its end",
     "test_takes_are_switched_and_compared": "its last part has not been run to its end",
-    "test_ranks.py": "not run since the region and the windows came in",
     "real_edit-a_cancel_ends": "has not been run to its end on a quiet machine",
     "real_edit-a_strip_trimmed_while": "has not been run to its end on a quiet machine",
     "test_fetched_model_is_complete": "the resumed download asked for the file's beginning again",
@@ -31,6 +30,10 @@ UNPROVEN = {
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        # What stays in one process: a file, but of the checks in Blender those of one Blender.
+        values = getattr(getattr(item, "callspec", None), "params", {})
+        group = [item.path.stem, *(str(values[k]) for k in ("version", "file") if k in values)]
+        item.add_marker(pytest.mark.xdist_group("-".join(group)))
         for part, reason in UNPROVEN.items():
             if part in item.nodeid:
                 item.add_marker(pytest.mark.skip(reason=f"unproven: {reason}"))
