@@ -29,10 +29,13 @@ GROUNDS = ("sand", "snow")
 SMALL = {"steps": 3, "inversion_steps": 3, "chunk": 4, "size": [64, 64], "guidance_scale": 5.0}
 
 
-def make_project(folder: Path, blender: list[str], strips: int, frames: int) -> Path:
+def make_project(
+    folder: Path, blender: list[str], strips: int, frames: int, piece_frames: int = 0
+) -> Path:
     """Draw clips and have Blender save a project of them; returns the edit list beside it.
 
-    blender: the command that starts Blender, up to its own options.
+    blender: the command that starts Blender, up to its own options. piece_frames: of the pieces
+        that the first strip is edited in, 0 for none.
     """
     edits = []
     for number in range(strips):
@@ -45,6 +48,7 @@ def make_project(folder: Path, blender: list[str], strips: int, frames: int) -> 
             write_png(folder / "clips" / name / f"{index:05d}.png", frame)
         prompt = f"a {look} ball on {ground} under a blue sky"
         edits.append({"name": name, "strip": name, "prompt": prompt, "seed": number, **SMALL})
+    edits[0]["piece_frames"] = piece_frames
     script = str(Path(__file__).with_name("farm_project.py"))
     project = folder / "shot.blend"
     subprocess.run(

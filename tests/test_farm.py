@@ -27,12 +27,15 @@ ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ROOT / "farm" / "tokenflow_edit.yaml"
 FLAMENCO = ROOT / "farm" / "flamenco" / "tokenflow_edit.js"
 STRIPS, FRAMES, BATCHES = 2, 6, 4
+PIECES = 3
+"""The first strip is edited in two of them."""
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, batch_blender: Path) -> Path:
     """An edit list with its project beside it."""
-    return make_project(tmp_path_factory.mktemp("project"), [str(batch_blender)], STRIPS, FRAMES)
+    folder = tmp_path_factory.mktemp("project")
+    return make_project(folder, [str(batch_blender)], STRIPS, FRAMES, piece_frames=4)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,7 @@ def parameters(project: Path, job: Path, blender: Path, engine_python: str) -> d
         "JobFolder": str(job),
         "Edits": f"0-{STRIPS - 1}",
         "Batches": f"0-{BATCHES - 1}",
+        "Pieces": f"0-{PIECES - 1}",
         "BatchesPerTask": 2,
         "AddOn": str(ROOT),
         "Blender": str(blender),
@@ -125,6 +129,9 @@ def test_openjd_runs_the_job_with_one_engine_and_tells_its_progress(
     assert len(list((job / "cache" / "invert-part").iterdir())) == BATCHES
     stamps = {file.stem for file in (job / "done").iterdir()}
     assert {"invert-shot_00-0-6", "invert-shot_01-0-6", "render-shot_01", "assemble"} <= stamps
+    # A long strip's pieces, and the whole that the last of them made.
+    assert {"piece-shot_00-0", "piece-shot_00-1", "render-shot_00"} <= stamps
+    assert len(list((job / "cache" / "edit-piece").iterdir())) == 2
     # The environment's end was the engine's.
     for process in psutil.process_iter(["cmdline"]):
         assert "serve" not in (line := process.info["cmdline"] or []) or "OpenJD" not in str(line)
@@ -153,7 +160,7 @@ def test_two_ray_workers_of_which_one_is_lost_give_the_frames_of_one(
     assert {n: s["tasks"] for n, s in report["steps"].items()} == {
         "Extract": STRIPS,
         "Invert": BATCHES,
-        "Edit": STRIPS,
+        "Edit": PIECES,
         "Assemble": 1,
     }
     assert frames(job) == frames(by_openjd[0])
@@ -292,7 +299,7 @@ def flamenco() -> Callable[..., subprocess.CompletedProcess[str]]:
     return compile_job
 
 
-SETTINGS = {"shot": "/s/a.blend", "job_folder": "/s/job", "addon": "/s/addon", "edits": "0-1"}
+SETTINGS = {"shot": "/s/a.blend", "job_folder": "/s/job", "addon": "/s/addon", "edits": "0-1", "pieces": "0-1"}
 
 
 def test_the_flamenco_job_has_the_commands_of_the_template(
@@ -315,6 +322,7 @@ def test_the_flamenco_job_has_the_commands_of_the_template(
         "Param.EnginePython": "python3",
         "Task.Param.Edit": "1",
         "Task.Param.Batch": "0-1",
+        "Task.Param.Piece": "1",
     }
     tasks_of_steps = ("extract-1", "invert-0-1", "edit-1", "assemble")
     for step, name in zip(template["steps"], tasks_of_steps, strict=True):

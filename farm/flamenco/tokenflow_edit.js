@@ -15,6 +15,7 @@ const JOB_TYPE = {
         { key: "job_folder", type: "string", subtype: "dir_path", required: true, description: "Folder on shared storage that holds edit_list.json and receives all results" },
         { key: "edits", type: "string", required: true, description: "Numbers of the edits in the edit list, such as 0-9" },
         { key: "batches", type: "string", required: true, description: "Numbers of the batches of all edits, such as 0-119" },
+        { key: "pieces", type: "string", required: true, description: "Numbers of the pieces of all edits, such as 0-19" },
         { key: "batches_per_task", type: "int32", required: false, default: 8, description: "Batches that one inversion task takes; a farm may change it to suit its pace" },
         { key: "addon", type: "string", subtype: "dir_path", required: true, description: "Folder of the add-on (an unpacked zip or a checkout) as the workers see it" },
         { key: "blender", type: "string", required: false, default: "blender", description: "Blender's program on the workers, 4.5 or newer" },
@@ -87,8 +88,8 @@ function compileJob(job) {
         blenderTask(settings, "extract-" + edit, "extract", ["--number", String(edit)]));
     const inverted = batches.map((range) =>
         engineTask(settings, "invert-" + range, "invert", ["--batches", range]));
-    const edited = edits.map((edit) =>
-        engineTask(settings, "edit-" + edit, "render", ["--number", String(edit)]));
+    const edited = numbersOf(settings.pieces).map((piece) =>
+        engineTask(settings, "edit-" + piece, "render", ["--pieces", String(piece)]));
     const assembled = [blenderTask(settings, "assemble", "assemble", [])];
 
     const steps = [extracted, inverted, edited, assembled];

@@ -12,7 +12,7 @@ from ...tokenflow_engine.client.errors import EXIT_CODES, TokenFlowError
 from ...tokenflow_engine.client.step_command import ENGINE_STEPS, add_step_arguments
 
 _TYPES = {"int": int, "float": float}
-_NOT_OPTIONS = {"source", "last_phase", "preview_frames"}
+_NOT_OPTIONS = {"source", "last_phase", "preview_frames", "piece"}
 OPTION_NAMES = [field.name for field in fields(EditRequest) if field.name not in _NOT_OPTIONS]
 
 

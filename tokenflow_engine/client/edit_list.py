@@ -28,7 +28,7 @@ MAX_FILE_BYTES, MAX_EDITS, MAX_NAME = 16 * 2**20, 10_000, 64
 
 LEFT_OUT = {
     *("source", "output", "keyframe_schedule", "trajectory", "last_phase", "frames"),
-    *("preview_frames", "processes"),
+    *("preview_frames", "processes", "piece"),
 }
 """Fields of a request that belong to one machine, or that an edit of a list says differently."""
 

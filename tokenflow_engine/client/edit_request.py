@@ -15,7 +15,7 @@ MODES = ("smooth", "paper", "reference")
 REGIONS = ("auto", "everywhere")
 INVERSION_SOLVERS = ("auto", "implicit", "adams_bashforth", "ddim")
 DEVICES = ("auto", "cpu", "cuda", "mps")
-LAST_PHASES = ("decode", "invert")
+LAST_PHASES = ("decode", "edit", "invert")
 PICTURE_FORMATS = ("png8", "png16", "exr")
 RESULT_SIZES = ("source", "edit")
 DTYPES = ("auto", "float32", "float16", "bfloat16", "float64")
@@ -27,6 +27,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "seed": (0, 2**31 - 1),
     "chunk": (1, 64),
     "processes": (1, 64),
+    "piece_frames": (0, 100_000),
+    "piece": (0, 100_000),
     "window": (0, 4096),
     "pnp_attention": (0.0, 1.0),
     "pnp_features": (0.0, 1.0),
@@ -97,9 +99,14 @@ class EditRequest:
         them at the size they were edited at. A size that was asked for and is larger stays.
     keyframe_schedule: JSON file holding, for each denoising step, the keyframes' frame indices.
     trajectory: safetensors file to write all latents of the run to.
-    last_phase: "decode" for the whole edit; "invert" only inverts the frames into the cache, where
-        an edit of a longer range finds them, and writes nothing to `output`. The range then starts
-        at a multiple of `chunk` counted from that edit's first frame.
+    piece_frames: frames of a long clip that are edited apart from the others, in pieces that share
+        anchors and overlap (`tokenflow.pieces`); 0 edits the clip as a whole. Not in mode
+        "reference", nor by several processes.
+    piece: the piece that last_phase "edit" edits, from 0.
+    last_phase: "decode" for the whole edit. The others leave their part in the cache, where the
+        whole edit finds it, and write nothing to `output`. "edit" only edits one piece. "invert"
+        only inverts the frames; their range then starts at a multiple of `chunk` counted from the
+        whole edit's first frame.
     """
 
     source: str
@@ -133,6 +140,8 @@ class EditRequest:
     result_size: str = "source"
     keyframe_schedule: str | None = None
     trajectory: str | None = None
+    piece_frames: int = 0
+    piece: int = 0
     last_phase: str = "decode"
 
     def validated(self, *, any_words: bool = False) -> EditRequest:
@@ -170,6 +179,11 @@ class EditRequest:
                 f"The size {self.size[0]}x{self.size[1]} does not fit the model: each side must be "
                 f"a multiple of {LATENT_CELL} and at least 64 pixels.",
                 f"Use {fitted}.",
+            )
+        if self.piece_frames and (self.mode == "reference" or self.processes > 1):
+            raise _bad(
+                "A clip cannot be edited in pieces in mode reference, nor by several processes.",
+                "Set piece_frames to 0, or choose another mode and one process.",
             )
         if self.frames is not None and not 0 <= self.frames[0] < self.frames[1]:
             raise _bad(

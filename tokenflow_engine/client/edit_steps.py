@@ -5,6 +5,7 @@ Each recognises by the hash of its inputs that it was done before, and is then s
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +17,10 @@ from .. import __version__
 from .edit_list import EditList, ListedEdit
 from .edit_request import EditRequest
 from .errors import TokenFlowError
-from .job_folder import JobFolder, hash_of, pictures_in
+from .job_folder import JobFolder, StepTaken, hash_of, pictures_in
 from .model_hash import fingerprint, model_path
 from .path_mapping import PathMapping
+from .pieces import piece_count
 from .progress import EditResult
 from .step_report import StepReport
 
@@ -39,7 +41,7 @@ _NOT_OF_INVERSION = {
         "mode",
         "inversion_solver",
     ),
-    *("pnp_attention", "pnp_features", "sdedit_start"),
+    *("pnp_attention", "pnp_features", "sdedit_start", "piece_frames", "piece"),
 }
 
 
@@ -91,6 +93,47 @@ def parts(edits: EditList, numbers: Sequence[int]) -> list[Batch]:
     return joined
 
 
+@dataclass(frozen=True)
+class EditPiece:
+    """A piece of an edit. number: its place in the clip; of: how many the clip has."""
+
+    edit: ListedEdit
+    number: int
+    of: int
+
+
+def edit_pieces(edits: Iterable[ListedEdit]) -> list[EditPiece]:
+    """Every piece of every edit in order; a piece's place in this list is its number on a farm.
+
+    Raises:
+        TokenFlowError: code "bad_request", for a list that Blender has not completed.
+    """
+    found: list[EditPiece] = []
+    for edit in edits:
+        first, end = edit.range()
+        request = edit.request(Path("-"), Path("-"))
+        count = piece_count(end - first, request.piece_frames, request.chunk)
+        found += [EditPiece(edit, number, count) for number in range(count)]
+    return found
+
+
+def chosen_pieces(edits: EditList, numbers: Sequence[int]) -> list[EditPiece]:
+    """The pieces with these numbers.
+
+    Raises:
+        TokenFlowError: code "bad_request", for a number that there is none of.
+    """
+    every = edit_pieces(edits.edits)
+    for number in numbers:
+        if not 0 <= number < len(every):
+            raise TokenFlowError(
+                "bad_request",
+                f"The edit list has no piece {number}.",
+                f"Choose pieces within 0-{len(every) - 1}.",
+            )
+    return [every[number] for number in numbers]
+
+
 def invert(
     job: JobFolder, part: Batch, mapping: PathMapping, run: RunRequest, report: StepReport
 ) -> dict[str, Any]:
@@ -113,6 +156,39 @@ def invert(
     outputs = {"seconds": run(request, report.progress).seconds}
     job.finish(step, inputs, outputs)
     return {**head, "skipped": False, **outputs}
+
+
+def render_piece(
+    job: JobFolder, piece: EditPiece, mapping: PathMapping, run: RunRequest, report: StepReport
+) -> dict[str, Any]:
+    """Edit a piece into the job's cache; the last of an edit's pieces makes the edit whole.
+
+    Raises:
+        TokenFlowError: as for `invert`.
+    """
+    if piece.of == 1:
+        return render(job, piece.edit, mapping, run, report)
+    whole = _request(job, piece.edit, mapping)
+    request = replace(whole, piece=piece.number, last_phase="edit")
+    values = {k: v for k, v in request.to_json().items() if k not in _PATHS}
+    inputs = _inputs(job, piece.edit, request, values)
+    name = piece.edit.name
+    head = {"edit": name, "piece": piece.number}
+    known = job.finished(_piece_step(name, piece.number), inputs)
+    outputs = known
+    if outputs is None:
+        report.begin(f"{name} {piece.number + 1}/{piece.of}")
+        outputs = {"seconds": run(request, report.progress).seconds}
+        job.finish(_piece_step(name, piece.number), inputs, outputs)
+    if all(job.stamp(_piece_step(name, number)) for number in range(piece.of)):
+        # Two pieces may end at once; the other worker is at it then, or has done it.
+        with contextlib.suppress(StepTaken), job.only_process(f"join-{name}"):
+            render(job, piece.edit, mapping, run, report)
+    return {**head, "skipped": known is not None, **outputs}
+
+
+def _piece_step(name: str, number: int) -> str:
+    return f"piece-{name}-{number}"
 
 
 def render(

@@ -30,6 +30,10 @@ STEPS_VERSION = 1
 _BLOCK = 1 << 22
 
 
+class StepTaken(TokenFlowError):
+    """Another process is at the step."""
+
+
 @dataclass(frozen=True)
 class JobFolder:
     """Paths of one job; nothing is made before it is written."""
@@ -90,12 +94,12 @@ class JobFolder:
         """Hold a step's lock, which the system takes back from a process that dies.
 
         Raises:
-            TokenFlowError: code "bad_request", while another process holds it.
+            StepTaken: code "bad_request", while another process holds it.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / f".{step}.lock").open("a+") as file:
             if not _locked(file.fileno()):
-                raise TokenFlowError(
+                raise StepTaken(
                     "bad_request",
                     f'Another process is at the step {step} of "{self.root}".',
                     "Wait until it has finished.",

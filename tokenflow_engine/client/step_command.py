@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .edit_list import EditList, ListedEdit, read_edit_list
-from .edit_steps import batches, invert, parts, render
+from .edit_steps import batches, chosen_pieces, invert, parts, render, render_piece
 from .errors import TokenFlowError
 from .job_folder import JobFolder
 from .launcher import EngineCommand
@@ -38,6 +38,8 @@ def add_step_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
         option("--number", type=numbers, metavar="RANGE", help="only these edits, from 0: 0-3,7")
     if verb == "invert":
         option("--batches", type=numbers, metavar="RANGE", help="only these batches of all edits")
+    if verb == "render":
+        option("--pieces", type=numbers, metavar="RANGE", help="only these pieces of all edits")
     option(
         "--path-mapping", type=Path, metavar="FILE", help="Open Job Description's pathmapping-1.0"
     )
@@ -88,7 +90,10 @@ def run_engine_step(
     edits = chosen_edits(options, listed)
     done = []
     with StepEngine(command) as engine:
-        if verb == "render":
+        if verb == "render" and options.pieces is not None:
+            for piece in chosen_pieces(EditList(tuple(edits)), options.pieces):
+                done.append(render_piece(job, piece, mapping, engine.run, report))  # noqa: PERF401
+        elif verb == "render":
             for edit in edits:
                 done.append(render(job, edit, mapping, engine.run, report))  # noqa: PERF401
         else:

@@ -73,6 +73,7 @@ PARAMETERS = (
     ),
     FarmParameter("Edits", "text", "Numbers of the edits in the edit list, such as 0-9"),
     FarmParameter("Batches", "text", "Numbers of the batches of all edits, such as 0-119"),
+    FarmParameter("Pieces", "text", "Numbers of the pieces of all edits, such as 0-19"),
     FarmParameter(
         "BatchesPerTask",
         "count",
@@ -96,5 +97,5 @@ PARAMETERS = (
         900,
     ),
 )
-DERIVED = ("Edits", "Batches", "Title")
+DERIVED = ("Edits", "Batches", "Pieces", "Title")
 """Parameters that follow from the edit list."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..client.edit_list import read_edit_list
-from ..client.edit_steps import batches
+from ..client.edit_steps import batches, edit_pieces
 from ..client.errors import EXIT_CODES, TokenFlowError
 from ..client.job_folder import JobFolder
 from .job_template import TEMPLATE, FarmJob, read_template
@@ -82,6 +82,7 @@ def values_of(job: JobFolder, shot: Path, title: str) -> dict[str, str]:
         "JobFolder": str(job.root),
         "Edits": f"0-{len(edits.edits) - 1}",
         "Batches": f"0-{len(batches(edits.edits)) - 1}",
+        "Pieces": f"0-{len(edit_pieces(edits.edits)) - 1}",
     }
 
 

@@ -68,6 +68,7 @@ def correspondence_key(run: EditRun) -> str:
             "keyframes": run.keyframes,
             "mode": run.request.mode,
             "chunk": run.request.chunk,
+            "only": run.only,
         }
     )
 

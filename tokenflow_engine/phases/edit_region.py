@@ -8,6 +8,7 @@ starts from anyway, need no draw.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -101,6 +102,11 @@ def region_key(run: EditRun) -> str:
 def region_units(run: EditRun) -> int:
     """Branches times frames that finding the region sends through the UNet."""
     return 2 * len(NOISE_SHARES) * run.frame_count if run.request.finds_region else 0
+
+
+def with_region(run: EditRun, units: Mapping[str, int]) -> dict[str, int]:
+    """An edit's units of work and those of finding its region."""
+    return {**units, OTHERS: units.get(OTHERS, 0) + region_units(run)}
 
 
 def find_region(run: EditRun, wiring: Wiring, inversion: Inversion) -> EditRegion | None:

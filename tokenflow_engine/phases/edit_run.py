@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -21,11 +22,13 @@ from ..client.progress import CancelCheck, EditResult, ProgressCallback
 from ..media.latents import LatentStore
 from ..media.picture_files import BYTES_PER_CHANNEL
 from ..media.staging import full_disk_explained, require_free_space, staged_folder
+from ..tokenflow.pieces import Piece
 from ..tokenflow.wiring import Wiring, tokenflow
 from .correspond import Correspondences, correspond, correspondence_key, correspondence_units
 from .decode import EDIT_FILE, decode_frames, size_of_result, write_edit_file
 from .disk import bytes_needed
-from .edit_region import EditRegion, find_region
+from .edit_pieces import chosen_piece, edit_piece, join, piece_runs, plan_pieces
+from .edit_region import EditRegion, find_region, with_region
 from .invert import (
     Inversion,
     inversion_key,
@@ -55,7 +58,8 @@ def edit(
 ) -> EditResult:
     """Make one edit; the output folder appears whole at the end, or stays as it was.
 
-    With `last_phase` "invert" the frames are only inverted into the cache, and nothing is written.
+    With `last_phase` "invert" the frames are only inverted into the cache, with "edit" a piece of
+    the clip is edited into it; nothing is written then.
 
     progress: called after each UNet call, from the calling thread.
     cancelled: asked at each UNet call; True ends the edit.
@@ -66,8 +70,8 @@ def edit(
     request = request.validated().resolved()
     meter = ProgressMeter({}, progress, cancelled)
     try:
-        if request.last_phase == "invert":
-            return _invert_only(request, meter)
+        if request.last_phase != "decode":
+            return _into_the_cache(request, meter)
         with staged_folder(Path(request.output)) as folder, ExitStack() as ends:
             with meter.phase("prepare"):
                 run = prepare(request, meter)
@@ -105,16 +109,33 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def _invert_only(request: EditRequest, meter: ProgressMeter) -> EditResult:
+def _into_the_cache(request: EditRequest, meter: ProgressMeter) -> EditResult:
     with meter.phase("prepare"):
         run = prepare(request, meter)
         require_free_space(run.cache.root, bytes_needed(run).cache)
     reset_peak(run.model.device)
     try:
-        invert_parts(run)
+        if request.last_phase == "invert":
+            invert_parts(run)
+        else:
+            _edit_piece(run)
     finally:
         run.cache.release()
     return _result(run)
+
+
+def _edit_piece(run: EditRun) -> None:
+    part = chosen_piece(run)
+    plan_pieces(run, [part])
+    run.meter.plan("invert", 0 if _is_inverted(run) else inversion_units(run))
+    with run.meter.phase("invert"):
+        inversion = invert_source(run)
+    with tokenflow(run.model.unet) as wiring, torch.inference_mode(), run.meter.phase("edit"):
+        edit_piece(part, wiring, inversion, find_region(run, wiring, inversion))
+
+
+def _is_inverted(run: EditRun) -> bool:
+    return run.cache.find("invert", inversion_key(run)) is not None
 
 
 def _result(run: EditRun) -> EditResult:
@@ -146,14 +167,15 @@ def _denoise(run: EditRun) -> tuple[Inversion, EditRegion | None, LatentRows]:
     meter, request = run.meter, run.request
     if run.picked is not None:
         return preview_latents(run)
-    meter.plan("invert", inversion_units(run))
-    meter.plan("correspond", correspondence_units(run))
-    meter.plan("edit", edit_units(run))
+    runs = piece_runs(run)
+    meter.plan("invert", 0 if _is_inverted(run) else inversion_units(run))
+    if len(runs) > 1:
+        plan_pieces(run, [part for _, part in runs])
+    else:
+        known = run.cache.find("correspond", correspondence_key(run))
+        meter.plan("correspond", 0 if known else correspondence_units(run))
+        meter.plan("edit", with_region(run, edit_units(run)))
     meter.plan("decode", {PICTURES: run.frame_count, SCORES: score_units(run)})
-    if run.cache.find("invert", inversion_key(run)):
-        meter.plan("invert", 0)
-    if run.cache.find("correspond", correspondence_key(run)):
-        meter.plan("correspond", 0)
     finished = None if request.trajectory else run.cache.find("edit", edit_key(run))
     with meter.phase("invert"):
         inversion = invert_source(run)
@@ -162,6 +184,11 @@ def _denoise(run: EditRun) -> tuple[Inversion, EditRegion | None, LatentRows]:
         with tokenflow(run.model.unet) as wiring, torch.inference_mode():
             region = find_region(replace(run, ranks=Alone()), wiring, inversion)
         return inversion, region, RowsOnDisk(finished, FINAL)
+    if len(runs) > 1:
+        with tokenflow(run.model.unet) as wiring, torch.inference_mode(), meter.phase("edit"):
+            region = find_region(run, wiring, inversion)
+            latents = _joined(run, runs, wiring, inversion, region)
+        return inversion, region, latents
     with tokenflow(run.model.unet) as wiring, torch.inference_mode():
         with meter.phase("correspond"):
             correspondences = correspond(run, wiring, inversion)
@@ -169,6 +196,23 @@ def _denoise(run: EditRun) -> tuple[Inversion, EditRegion | None, LatentRows]:
             region = find_region(run, wiring, inversion)
             latents = _edit(run, wiring, inversion, correspondences, region)
     return inversion, region, latents
+
+
+def _joined(
+    run: EditRun,
+    runs: list[tuple[Piece, EditRun]],
+    wiring: Wiring,
+    inversion: Inversion,
+    region: EditRegion | None,
+) -> LatentRows:
+    def make(store: LatentStore) -> None:
+        shape, dtype = latents_layout(run)
+        store.create(FINAL, shape, dtype)
+        for frame in run.frames:
+            store.write(FINAL, frame, np.zeros(shape[1:], dtype))
+        join(runs, wiring, inversion, region, RowsOnDisk(store, FINAL))
+
+    return RowsOnDisk(run.cache.obtain("edit", edit_key(run), make), FINAL)
 
 
 def assist(request: EditRequest, ranks: Ranks) -> None:

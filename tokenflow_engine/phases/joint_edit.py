@@ -19,7 +19,7 @@ from ..tokenflow.windows import FrameBatch, Window, anchors_of, sweep, windows
 from ..tokenflow.wiring import Wiring
 from .cache import key_of
 from .correspond import Correspondences, correspondence_key
-from .edit_region import EditRegion, region_units
+from .edit_region import EditRegion
 from .invert import Inversion
 from .latent_rows import LatentRows
 from .rates import KEYFRAMES, OTHERS
@@ -46,21 +46,21 @@ def edit_key(run: EditRun) -> str:
             "attention_steps": run.plan.attention_steps,
             "window": run.window(0),
             "region": request.finds_region,
+            "pieces": request.piece_frames,
             "variation": [request.variation, request.seed] if request.variation else None,
         }
     )
 
 
 def edit_units(run: EditRun) -> dict[str, int]:
-    """Branches times frames that the phase sends through the UNet."""
+    """Branches times frames that the phase sends through the UNet, without finding the region."""
     branches = len(run.edit_embeddings)
     return {
         KEYFRAMES: sum(
             _jointly_edited(run, step) * (branches + needs_source(run, step))
             for step in range(len(run.keyframes))
         ),
-        OTHERS: sum(len(run.propagated(step)) for step in range(len(run.keyframes))) * branches
-        + region_units(run),
+        OTHERS: sum(len(run.propagated(step)) for step in range(len(run.keyframes))) * branches,
     }
 
 

@@ -39,6 +39,8 @@ class EditRun:
         the conditional one alone where the guidance scale is 1.
     keyframes: frame indices counted from the range's first frame.
     inversion_timesteps: ascending.
+    only: the frames that this run is about, ascending, where it edits a piece of the clip; all if
+        None.
     ranks: the processes that share the edit.
     """
 
@@ -57,6 +59,7 @@ class EditRun:
     cache: PhaseCache
     meter: ProgressMeter
     picked: tuple[int, ...] | None = None
+    only: tuple[int, ...] | None = None
     ranks: Ranks = field(default_factory=Alone)
     memory: MemoryBudget = field(default_factory=MemoryBudget)
 
@@ -83,8 +86,8 @@ class EditRun:
         return RULES[self.request.mode]
 
     @property
-    def frames(self) -> range:
-        return range(self.frame_count)
+    def frames(self) -> Sequence[int]:
+        return range(self.frame_count) if self.only is None else self.only
 
     def propagated(self, step: int) -> list[int]:
         """Frames that a step propagates; the keyframes are among them if the mode says so."""
@@ -93,6 +96,9 @@ class EditRun:
 
     def propagated_rows(self, step: int, frames: Sequence[int]) -> list[int]:
         """Places of frames within `propagated(step)`."""
+        if self.only is not None:
+            every = self.propagated(step)
+            return [bisect_left(every, frame) for frame in frames]
         if not self.rule.reuses_keyframes:
             return list(frames)
         return [frame - bisect_left(self.keyframes[step], frame) for frame in frames]

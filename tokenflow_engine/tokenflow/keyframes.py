@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from ..client.errors import TokenFlowError
+
+_Item = TypeVar("_Item")
 
 KeyframeSchedule = tuple[tuple[int, ...], ...]
 """For each denoising step the keyframes' frame indices, ascending."""
@@ -60,8 +63,8 @@ def spread(frame_count: int, wanted: int) -> tuple[int, ...]:
     return tuple((2 * part + 1) * frame_count // (2 * parts) for part in range(parts))
 
 
-def chunks(frames: Sequence[int], size: int) -> list[tuple[int, ...]]:
-    """Frames in runs of `size`; the last one may be shorter."""
+def chunks(frames: Sequence[_Item], size: int) -> list[tuple[_Item, ...]]:
+    """Frames, or what belongs to them, in runs of `size`; the last one may be shorter."""
     return [tuple(frames[start : start + size]) for start in range(0, len(frames), size)]
 
 
