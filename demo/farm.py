@@ -48,7 +48,9 @@ def make_project(
             write_png(folder / "clips" / name / f"{index:05d}.png", frame)
         prompt = f"a {look} ball on {ground} under a blue sky"
         edits.append({"name": name, "strip": name, "prompt": prompt, "seed": number, **SMALL})
-    edits[0]["piece_frames"] = piece_frames
+    if piece_frames:
+        # Short chunks, so that even a short clip's pieces are not all of it.
+        edits[0] |= {"piece_frames": piece_frames, "chunk": 2}
     script = str(Path(__file__).with_name("farm_project.py"))
     project = folder / "shot.blend"
     subprocess.run(

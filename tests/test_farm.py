@@ -26,7 +26,7 @@ from tokenflow_engine.farm.parameters import PARAMETERS
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ROOT / "farm" / "tokenflow_edit.yaml"
 FLAMENCO = ROOT / "farm" / "flamenco" / "tokenflow_edit.js"
-STRIPS, FRAMES, BATCHES = 2, 6, 4
+STRIPS, FRAMES, BATCHES = 2, 6, 5
 PIECES = 3
 """The first strip is edited in two of them."""
 
@@ -128,7 +128,7 @@ def test_openjd_runs_the_job_with_one_engine_and_tells_its_progress(
     # Inverted in parts by tasks of their own; the edit then found them.
     assert len(list((job / "cache" / "invert-part").iterdir())) == BATCHES
     stamps = {file.stem for file in (job / "done").iterdir()}
-    assert {"invert-shot_00-0-6", "invert-shot_01-0-6", "render-shot_01", "assemble"} <= stamps
+    assert {"invert-shot_00-0-4", "invert-shot_01-0-4", "render-shot_01", "assemble"} <= stamps
     # A long strip's pieces, and the whole that the last of them made.
     assert {"piece-shot_00-0", "piece-shot_00-1", "render-shot_00"} <= stamps
     assert len(list((job / "cache" / "edit-piece").iterdir())) == 2
@@ -175,11 +175,11 @@ def test_a_notice_to_end_cancels_a_step_and_leaves_nothing_half_done(
     for name in ("frames", "done"):
         shutil.copytree(by_openjd[0] / name, job / name)
     listed = json.loads((by_openjd[0] / "edit_list.json").read_text())
-    listed["edits"][0]["steps"] = 900
+    listed["edits"][1]["steps"] = 900
     (job / "edit_list.json").write_text(json.dumps(listed))
     command = [engine_python, ROOT / "farm" / "engine_command.py", "farm", "step", "render"]
     process = subprocess.Popen(
-        [*command, "--job", job, "--number", "0", "--openjd"],
+        [*command, "--job", job, "--number", "1", "--openjd"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
