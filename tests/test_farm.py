@@ -299,7 +299,13 @@ def flamenco() -> Callable[..., subprocess.CompletedProcess[str]]:
     return compile_job
 
 
-SETTINGS = {"shot": "/s/a.blend", "job_folder": "/s/job", "addon": "/s/addon", "edits": "0-1", "pieces": "0-1"}
+SETTINGS = {
+    "shot": "/s/a.blend",
+    "job_folder": "/s/job",
+    "addon": "/s/addon",
+    "edits": "0-1",
+    "pieces": "0-1",
+}
 
 
 def test_the_flamenco_job_has_the_commands_of_the_template(
