@@ -19,14 +19,8 @@ BLENDER_PYTHONS = {
 
 UNPROVEN = {
     "test_farm.py": "the farm's whole jobs have not been run to their end on a quiet machine",
-    "test_the_queue_is_ordered": "the scenario has not been run to its end",
-    "test_takes_are_switched_and_compared": "its last part has not been run to its end",
     "test_inversion_parts.py": "it counts UNet calls as of before the implicit solver",
     "test_ranks.py": "not run since the region and the windows came in",
-    "real_edit-a_cancel_ends": "has not been run to its end on a quiet machine",
-    "real_edit-a_strip_trimmed_while": "has not been run to its end on a quiet machine",
-    "test_fetched_model_is_complete": "the resumed download asked for the file's beginning again",
-    "test_queued_jobs_run_in_the_order": "the reordered job was still waiting on a busy machine",
     "test_the_page_says_which_bars": "the page has a row more than the test knows",
 }
 """Parts of test names, and why those tests are skipped: each is a gap, to be closed first."""
