@@ -30,7 +30,7 @@ from window import (
 )
 
 EXTENSION = "bl_ext.user_default.tokenflow_edit"
-_BESIDE_THE_LIST, _IN_THE_ROW = 0.865, 0.758
+_BESIDE_THE_LIST, _IN_THE_ROW, _LEFT_OF_TWO = 0.865, 0.758, 0.25
 LONG, SHORT = "steps 3000", "steps 40"
 
 
@@ -160,7 +160,7 @@ def scenario() -> Script:
     yield from screenshot("queue_4_engine_lost")
     before = first.request.size
     first.request = first.request.__class__(**{**first.request.to_json(), "source_prompt": SHORT})
-    yield from click(area, "tokenflow.retry_smaller")
+    yield from click(area, "tokenflow.retry_smaller", across=_LEFT_OF_TWO)
     assert before is None
     yield from wait_until(lambda: first.request.size == (144, 144), "the smaller size", 20)
     yield from wait_until(lambda: first.stage.finished, "the edit at a smaller size", 300)
@@ -195,7 +195,11 @@ def scenario() -> Script:
     yield from screenshot("queue_6_not_placed")
     count = len(_strips())
     yield from _click_until(
-        area, "tokenflow.place_result", lambda: len(_strips()) == count + 1, "the placed result"
+        area,
+        "tokenflow.place_result",
+        lambda: len(_strips()) == count + 1,
+        "the placed result",
+        _LEFT_OF_TWO,
     )
     _ended(edit, "DONE")
 
