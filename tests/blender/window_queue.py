@@ -19,6 +19,7 @@ from project import scripted_engine
 from window import (
     Script,
     click,
+    close_popup,
     open_tab,
     play,
     press,
@@ -176,6 +177,7 @@ def scenario() -> Script:
     )
     assert "missing" in _queue().refusal.message
     yield 0.7
+    yield from close_popup(area)
     yield from screenshot("queue_5_refused")
     manager = bpy.context.window_manager
     yield from _click_until(
@@ -225,6 +227,7 @@ def scenario() -> Script:
     yield from wait_until(lambda: edit.stage.finished, "the result after the render", 60)
     _ended(edit, "DONE")
 
+    yield from screenshot("queue_7_after_render")
     # Blender is quit in the middle of an edit: the next one offers to resume it.
     _scene().tokenflow.seed = 7
     edit = yield from _click_edit(area, "red cone", LONG)
