@@ -6,21 +6,22 @@ import bpy
 from bpy.types import Context, Header
 
 from ..operators.endings import TOKENFLOW_OT_show_queue
-from ..sequencer.queue_timer import edit_queue
-from ..sequencer.strip_edit import Stage
-from .edit_boxes import share_and_text
+from ..sequencer.queue_timer import edits_so_far
+from ..sequencer.stage import Stage
 
 _NEEDS_A_LOOK = (Stage.FAILED, Stage.UNPLACED, Stage.INTERRUPTED)
 
 
 def _draw(self: Header, context: Context) -> None:
     space = context.space_data
-    edits = edit_queue().edits
+    edits = edits_so_far()
     if not edits or space.show_region_ui or space.view_type == "PREVIEW":
         return
     running = [edit for edit in edits if not edit.stage.finished]
     row = self.layout.row(align=True)
     if running:
+        from .edit_boxes import share_and_text
+
         share, text = share_and_text(running[0])
         more = f" (+{len(running) - 1})" if len(running) > 1 else ""
         bar = row.row()

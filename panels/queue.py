@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bpy.types import Context, Menu, UILayout, UIList
 
 from ..operators.running_edit import (
@@ -14,8 +16,10 @@ from ..operators.running_edit import (
 )
 from ..sequencer.queue_rows import TokenFlowQueueList, TokenFlowQueueRow, chosen_id
 from ..sequencer.queue_timer import edit_queue
-from ..sequencer.strip_edit import StripEdit
 from .edit_boxes import draw_edit, icon_of, share_and_text
+
+if TYPE_CHECKING:
+    from ..sequencer.strip_edit import StripEdit
 
 _LEAST_ROWS = 2
 _MOST_ROWS = 8
