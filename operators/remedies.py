@@ -45,7 +45,9 @@ def remedies(error: TokenFlowError, edit: "StripEdit | None") -> list[RemedyButt
 def _remedies(error: TokenFlowError, edit: "StripEdit | None") -> Iterator[RemedyButton]:
     if error.code == "engine_missing" or "preferences" in error.remedy:
         yield RemedyButton("tokenflow.show_preferences", "Open Preferences", "PREFERENCES")
-    if error.code in ("unknown_model", "unsafe_model", "unknown_words"):
+    if error.code == "no_configuration" and edit is not None:
+        yield RemedyButton("tokenflow.configure_model", "Fetch Configuration", "IMPORT")
+    if error.code in ("unknown_model", "unsafe_model", "no_configuration", "unknown_words"):
         yield RemedyButton("tokenflow.choose_model", "Choose Model", "FILE_FOLDER")
     if edit is None:
         if error.code == "no_space":
@@ -158,12 +160,18 @@ class TOKENFLOW_OT_choose_folder(_ChoosesFolder, Operator):
 
 
 class TOKENFLOW_OT_choose_model(_ChoosesFolder, Operator):
-    """Choose the folder of the model that this scene is edited with, then make the edit again"""
+    """Choose the folder or .safetensors file that this scene is edited with, then edit again"""
 
     bl_idname = "tokenflow.choose_model"
     bl_label = "Choose Model"
 
+    filepath: StringProperty(subtype="FILE_PATH", options={"HIDDEN", "SKIP_SAVE"})
+    filter_glob: StringProperty(default="*.safetensors", options={"HIDDEN"})
+
     def execute(self, context: Context) -> set[str]:
+        if self.filepath and Path(self.filepath).is_file():
+            self.directory = self.filepath
+
         def changed(edit: "StripEdit") -> Any:
             return replace(edit.request, model=str(Path(self.directory).absolute()))
 

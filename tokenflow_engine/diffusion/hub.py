@@ -18,7 +18,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_url
+from huggingface_hub import (
+    HfApi,
+    constants,
+    get_hf_file_metadata,
+    hf_hub_url,
+)
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -143,6 +148,18 @@ def fetch(model: HubModel, models: Path, gained: Callable[[int], None]) -> Path:
     (staging / CARD).write_text(json.dumps(card, indent=1), encoding="utf-8")
     staging.replace(target)
     return target
+
+
+def fetch_small_files(model_id: str, folder: Path) -> None:
+    """Fetch what describes a model into a folder: configurations and vocabulary, no weights.
+
+    Raises:
+        TokenFlowError: as `describe`.
+    """
+    model = describe(model_id)
+    for file in model.files:
+        if not file.path.endswith(".safetensors"):
+            _fetch_file(model, file, folder, lambda _count: None)
 
 
 def folder_name(model_id: str) -> str:
