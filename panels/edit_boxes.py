@@ -109,19 +109,14 @@ def share_and_text(edit: StripEdit) -> tuple[float, str]:
         return share, "Reading the strip"
     if progress is not None:
         return share, phase_text(progress)
-    from ..tokenflow_engine.client.jobs import JobState
-
-    queued = edit.job is not None and edit.job.state is JobState.QUEUED
-    return 0.0, "Waiting" if queued else "Starting the engine"
+    return 0.0, "Waiting" if edit.is_queued else "Starting the engine"
 
 
 def phase_text(progress: Progress) -> str:
     """Phase and time left, for example "3/5 Matching frames, 1:05 left"."""
-    from ..tokenflow_engine.client.progress import PHASES
-
-    number = PHASES.index(progress.phase) + 1 if progress.phase in PHASES else 0
+    number, count = progress.place
     words = _PHASE_WORDS.get(progress.phase, progress.phase.capitalize())
-    return f"{number}/{len(PHASES)} {words}{_time_left(progress.eta_seconds)}"
+    return f"{number}/{count} {words}{_time_left(progress.eta_seconds)}"
 
 
 def _time_left(seconds: float | None) -> str:

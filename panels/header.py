@@ -8,6 +8,7 @@ from bpy.types import Context, Header
 from ..operators.endings import TOKENFLOW_OT_show_queue
 from ..sequencer.queue_timer import edits_so_far
 from ..sequencer.stage import Stage
+from .edit_boxes import share_and_text
 
 _NEEDS_A_LOOK = (Stage.FAILED, Stage.UNPLACED, Stage.INTERRUPTED)
 
@@ -20,8 +21,6 @@ def _draw(self: Header, context: Context) -> None:
     running = [edit for edit in edits if not edit.stage.finished]
     row = self.layout.row(align=True)
     if running:
-        from .edit_boxes import share_and_text
-
         share, text = share_and_text(running[0])
         more = f" (+{len(running) - 1})" if len(running) > 1 else ""
         bar = row.row()

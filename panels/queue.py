@@ -51,9 +51,10 @@ class TOKENFLOW_UL_queue(UIList):
             _small_button(row, TOKENFLOW_OT_dismiss_edit.bl_idname, edit)
         else:
             split.progress(factor=share, text=text)
-            ending = row.row()
-            ending.enabled = not edit.cancel_requested
-            _small_button(ending, TOKENFLOW_OT_cancel_edit.bl_idname, edit)
+            if edit.cancel_requested:
+                row = row.row()
+                row.enabled = False
+            _small_button(row, TOKENFLOW_OT_cancel_edit.bl_idname, edit)
 
     def draw_filter(self, context: Context, layout: UILayout) -> None:
         """The order is the one in which the edits run, so that there is nothing to sort."""

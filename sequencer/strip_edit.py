@@ -66,6 +66,11 @@ class StripEdit:
         )
 
     @property
+    def is_queued(self) -> bool:
+        """Whether the engine has it, behind others."""
+        return self.job is not None and self.job.state is JobState.QUEUED
+
+    @property
     def can_go_on(self) -> bool:
         """Whether the frames that were read serve a retry, also after a restart of Blender."""
         ended = self.stage in (Stage.FAILED, Stage.INTERRUPTED)

@@ -90,6 +90,8 @@ def _click_edit(area, name: str, script: str):
     yield from _click_until(
         area, "tokenflow.edit_strip", lambda: len(_queue().edits) > before, "the edit to begin"
     )
+    # The guide shows these pictures, and a script's words tell a reader nothing.
+    _scene().tokenflow.source_prompt = "a red cone on grass under a blue sky"
     return _queue().edits[-1]
 
 
