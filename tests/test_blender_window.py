@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from package_index import PackageIndex, serving, write_wheel
 from PIL import Image
 
+from tests.package_index import PackageIndex, serving, write_wheel
 from tokenflow_engine.media.pictures import write_movie
 from tokenflow_engine.toyworld import sample_clip
 
