@@ -153,7 +153,7 @@ def fill_in(area: Area, name: str, text: str) -> Script:
     yield 0.3
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 240.0) -> Script:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 900.0) -> Script:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

@@ -139,12 +139,12 @@ def scenario() -> Script:
     yield from _click_until(
         area, "tokenflow.cancel_edit", lambda: first.cancel_requested, "the cross", _IN_THE_ROW
     )
-    yield from wait_until(lambda: first.stage.finished, "the end of the cancelled edit", 60)
+    yield from wait_until(lambda: first.stage.finished, "the end of the cancelled edit")
     _ended(first, "CANCELLED")
-    yield from wait_until(lambda: third.stage.finished, "the third edit", 240)
+    yield from wait_until(lambda: third.stage.finished, "the third edit")
     assert second.stage.name != "DONE", "the second was moved behind it"
     _ended(third, "DONE")
-    yield from wait_until(lambda: second.stage.finished, "the second edit", 240)
+    yield from wait_until(lambda: second.stage.finished, "the second edit")
     _ended(second, "DONE")
     yield 0.7
     yield from screenshot("queue_3_done")
@@ -157,7 +157,7 @@ def scenario() -> Script:
     )
     yield from wait_until(lambda: _works(first), "the edit to run again")
     os.kill(_queue().engine.pid, signal.SIGKILL)
-    yield from wait_until(lambda: first.stage.finished, "the end of the engine", 60)
+    yield from wait_until(lambda: first.stage.finished, "the end of the engine")
     _ended(first, "FAILED")
     assert first.error.code == "engine_lost", first.error
     yield 0.7
@@ -167,7 +167,7 @@ def scenario() -> Script:
     yield from click(area, "tokenflow.retry_smaller", across=_LEFT_OF_TWO)
     assert before is None
     yield from wait_until(lambda: first.request.size == (144, 144), "the smaller size", 20)
-    yield from wait_until(lambda: first.stage.finished, "the edit at a smaller size", 300)
+    yield from wait_until(lambda: first.stage.finished, "the edit at a smaller size")
     _ended(first, "DONE")
 
     # A strip whose file is gone: the sentence and its button stand below the click.
@@ -194,7 +194,7 @@ def scenario() -> Script:
     edit = yield from _click_edit(area, "red cone 2", SHORT)
     yield from wait_until(lambda: edit.stage.name == "ENGINE", "the engine to get the frames")
     _strips().remove(_strips()["red cone 2"])
-    yield from wait_until(lambda: edit.stage.finished, "the edit of the deleted strip", 240)
+    yield from wait_until(lambda: edit.stage.finished, "the edit of the deleted strip")
     _ended(edit, "UNPLACED")
     yield 0.7
     yield from screenshot("queue_6_not_placed")
@@ -227,7 +227,7 @@ def scenario() -> Script:
             shown.event_simulate(type="ESC", value="PRESS", x=20, y=20)
             shown.event_simulate(type="ESC", value="RELEASE", x=20, y=20)
         yield 0.5
-    yield from wait_until(lambda: edit.stage.finished, "the result after the render", 60)
+    yield from wait_until(lambda: edit.stage.finished, "the result after the render")
     _ended(edit, "DONE")
 
     yield from screenshot("queue_7_after_render")
