@@ -23,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
@@ -115,8 +116,21 @@ def check_addon_types(interpreter: Path) -> int:
         return subprocess.run(command, cwd=folder).returncode
 
 
+def ensure_all() -> None:
+    """Make every environment of the tests that can be had here, two at a time."""
+    wanted = [TESTED_ENGINE, *BLENDER_MODULES.values(), FARM]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for _ in pool.map(ensure, [each for each in wanted if unavailable(each) is None]):
+            pass
+
+
 def test(arguments: list[str]) -> NoReturn:
-    """Everything without arguments; with arguments only those tests, with what is there already."""
+    """Everything without arguments; with arguments only those tests, with what is there already.
+
+    Everything runs in as many processes as there are cores, four at most, a thread each.
+    """
+    if not arguments:
+        ensure_all()
     interpreter = ensure(TESTED_ENGINE)
     variables = engine_variables(interpreter)
     for version, environment in BLENDER_MODULES.items():
@@ -147,6 +161,9 @@ def test(arguments: list[str]) -> NoReturn:
             say("ruff or mypy found something; the tests were not run.")
             sys.exit(status)
         say("== pytest")
+        processes = min(4, os.cpu_count() or 1)
+        arguments = ["-n", str(processes), "--dist", "loadgroup"]
+        variables.setdefault("OMP_NUM_THREADS", "1")
     os.chdir(ROOT)
     become([str(interpreter), "-m", "pytest", *arguments], variables)
 
@@ -167,6 +184,8 @@ def demo(arguments: list[str]) -> NoReturn:
 
 def setup(arguments: list[str]) -> None:
     everything = "--all" in arguments
+    if everything:
+        ensure_all()
     interpreter = ensure(TESTED_ENGINE if everything else ENGINE)
     for environment in (*BLENDER_MODULES.values(), FARM) if everything else ():
         reason = unavailable(environment)

@@ -267,7 +267,7 @@ def install(environment: Environment, layer: str, options: tuple[str, ...] = ())
     """Install one layer's pinned packages. options: further ones for pip."""
     lock = LOCKS / f"{layer}.lock"
     count = lock.read_text(encoding="utf-8").count("==")
-    say(f"  installing {count} packages of requirements/{lock.name}")
+    say(f"  {environment.name}: installing {count} packages of requirements/{lock.name}")
     command = [*pip_install(environment), "--quiet", "--requirement", str(lock)]
     command += [*constraint_options(environment), *options]
     follow(command, environment, log_of(environment), "a")
@@ -318,7 +318,8 @@ def follow(command: list[str], environment: Environment, log: Path, mode: str) -
                     break
                 except subprocess.TimeoutExpired:
                     seconds = time.monotonic() - start
-                    say(f"  ... {seconds:.0f} s, {megabytes(environment.folder)} MB in place")
+                    there = megabytes(environment.folder)
+                    say(f"  {environment.name}: ... {seconds:.0f} s, {there} MB in place")
         except BaseException:
             process.kill()
             process.wait()

@@ -13,11 +13,14 @@ import psutil
 import torch
 
 from ..diffusion.model import choose_device, choose_dtype, load_model
+from . import memory
 from .loop_rate import LoopRate, LoopSize, measure_loop
 from .plain_way import PlainTimes, time_plain_way
 from .processes import measure_processes
 from .random_models import random_sd15
 from .reconstruction import PLAIN, Reconstructions, measure_reconstruction
+from .seams import FRAMES as SEAMS_FRAMES
+from .seams import WAYS, measure_seams
 from .whole_edits import WholeEdits, time_whole_edits
 
 EQUAL_PSNR = 0.1
@@ -40,7 +43,8 @@ class BenchSettings:
     """What is measured, and how large.
 
     parts: names out of `PARTS`. frames, size: of the embedded model's edits. clips: of the
-    reconstruction. sd_frames, sd_size: of the loop with the full-size UNet.
+    reconstruction. sd_frames, sd_size: of the loop with the full-size UNet. lengths: frames of the
+    clips whose memory is compared.
     """
 
     parts: tuple[str, ...]
@@ -50,6 +54,7 @@ class BenchSettings:
     clips: int = 3
     sd_frames: int = 4
     sd_size: int = 512
+    lengths: tuple[int, ...] = (memory.SHORT, memory.LONG)
 
 
 @dataclass
@@ -197,6 +202,24 @@ def _processes(
     bench.add("two_processes_speed_up", found["runs"][1]["speed_up"], found)
 
 
+def _memory(
+    bench: Bench, settings: BenchSettings, device: torch.device, folder: Path, tell: Tell
+) -> None:
+    found = memory.memory_growth(settings.lengths, tell)
+    bench.add("memory_growth_40_to_1000", found["memory_growth_40_to_1000"], found)
+
+
+def _seams(
+    bench: Bench, settings: BenchSettings, device: torch.device, folder: Path, tell: Tell
+) -> None:
+    tell("borders of windows")
+    rows = measure_seams(SEAMS_FRAMES, folder)
+    # Beside its control: what the same edit without windows shows at the same places.
+    by_way = {row["way"]: row for row in rows}
+    whole, ours = (by_way[way]["first_step"]["deviation"] for way in list(WAYS)[:2])
+    bench.add("seam_deviations", ours - whole, {"frames": SEAMS_FRAMES, "rows": rows})
+
+
 Part = Callable[[Bench, BenchSettings, torch.device, Path, Tell], None]
 
 PARTS: dict[str, Part] = {
@@ -205,6 +228,8 @@ PARTS: dict[str, Part] = {
     "edits": _edits,
     "processes": _processes,
     "sd": _sd_rate,
+    "seams": _seams,
+    "memory": _memory,
 }
 """In the order they run; `edits` knows the steps of equal fidelity only after `reconstruction`."""
 

@@ -1,20 +1,19 @@
 """How peak memory grows with the length of a clip: one child process for each length.
 
-    python -m tokenflow_engine.benchmark.memory --output DIR [--frames 40,250,1000]
-
 Pictures of 64x64 and two steps keep it affordable; what grows with the length does so at any size.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,19 +127,20 @@ def measure(frames: int, folder: Path) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def memory_growth(lengths: tuple[int, ...] = (SHORT, LONG)) -> dict[str, Any]:
+def memory_growth(lengths: tuple[int, ...], tell: Callable[[str], None]) -> dict[str, Any]:
     """`memory_growth_40_to_1000`, with what was measured beside it.
 
     The share by which the process's own (anonymous) resident memory at its highest is greater for
-    1000 frames than for 40; None where one of them was not measured. `over_loaded_mib` is that
-    memory less what the loaded engine held before.
+    1000 frames than for 40; not a number where one of them was not measured. `over_loaded_mib` is
+    that memory less what the loaded engine held before.
     """
     runs = []
     for frames in lengths:
+        tell(f"memory of an edit of {frames} frames")
         with tempfile.TemporaryDirectory(prefix="tokenflow-memory-") as scratch:
             runs.append(measure(frames, Path(scratch)))
     by_length = {run["frames"]: run for run in runs}
-    growth = None
+    growth = math.nan
     if SHORT in by_length and LONG in by_length:
         short, long = (by_length[n]["anonymous_mib"] for n in (SHORT, LONG))
         growth = round(long / short - 1, 4)
@@ -168,20 +168,3 @@ def plot(measured: dict[str, Any]) -> str:
         "MiB",
         from_zero=True,
     )
-
-
-def main() -> None:
-    parse = argparse.ArgumentParser(description=__doc__)
-    parse.add_argument("--output", type=Path, required=True)
-    parse.add_argument("--frames", default=f"{SHORT},{LONG}")
-    options = parse.parse_args()
-    measured = memory_growth(tuple(int(n) for n in options.frames.split(",")))
-    options.output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(measured, indent=1)
-    (options.output / "memory.json").write_text(text + "\n", encoding="utf-8")
-    (options.output / "memory.svg").write_text(plot(measured), encoding="utf-8")
-    print(text)
-
-
-if __name__ == "__main__":
-    main()

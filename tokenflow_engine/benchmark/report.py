@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ..media.staging import full_disk_explained
+from . import memory, seams
 from .bench import BARS, Bench
 from .plots import line_chart
 
 JSON, PAGE = "performance.json", "performance.md"
 RECONSTRUCTION_PLOT = "reconstruction.svg"
 PROCESSES_PLOT = "processes.svg"
+MEMORY_PLOT = "memory.svg"
 
 MEANINGS = {
     "rate_ratio": "edit loop's operations a second over the bare UNet's, full size",
@@ -23,6 +25,7 @@ MEANINGS = {
     "edit_loop_ratio": "the plain way's edit loop over ours, 50 steps each",
     "second_prompt_ratio": "second prompt's time over the first's",
     "memory_growth_40_to_1000": "growth of peak memory from 40 to 1000 frames",
+    "seam_deviations": "standard deviations by which windows' borders stand out more than without",
     "two_processes_speed_up": "speed-up by a second process with a core of its own",
     "reconstruction_gap_50_to_500": "dB that 50 steps lie below 500 of plain DDIM",
 }
@@ -47,6 +50,8 @@ def files(bench: Bench) -> dict[str, str]:
         found[RECONSTRUCTION_PLOT] = reconstruction_plot(measured)
     if measured := bench.measured.get("two_processes_speed_up"):
         found[PROCESSES_PLOT] = processes_plot(measured)
+    if measured := bench.measured.get("memory_growth_40_to_1000"):
+        found[MEMORY_PLOT] = memory.plot(measured)
     found[PAGE] = "\n".join(page(bench)) + "\n"
     return found
 
@@ -89,7 +94,7 @@ def table(bench: Bench) -> Iterator[str]:
     for name, meaning in MEANINGS.items():
         if name in bench.figures:
             value = bench.figures[name]
-            said = "| |"
+            said = "| | |"
             if name in BARS:
                 sign, bar = BARS[name]
                 verdict = "met" if meets(value, sign, bar) else "**missed**"
@@ -132,14 +137,10 @@ def page(bench: Bench) -> Iterator[str]:
         yield from _edits(measured["end_to_end_ratio"])
     if "two_processes_speed_up" in measured:
         yield from _processes(measured["two_processes_speed_up"])
-    yield from bench_sections(bench)
-
-
-def bench_sections(bench: Bench) -> Iterator[str]:
-    """Sections that other parts leave as finished lines."""
-    for name in bench.measured:
-        lines = bench.measured[name].get("page", ()) if bench.measured[name] else ()
-        yield from lines
+    if "seam_deviations" in measured:
+        yield from _seams(measured["seam_deviations"])
+    if "memory_growth_40_to_1000" in measured:
+        yield from _memory(measured["memory_growth_40_to_1000"])
 
 
 def _reconstruction(measured: dict[str, Any]) -> Iterator[str]:
@@ -226,4 +227,37 @@ def _processes(measured: dict[str, Any]) -> Iterator[str]:
         yield (
             f"| {run['processes']} | {run['seconds_in_unet']:.1f} | {run['speed_up']:.2f} | "
             f"{run['seconds']:.1f} s |"
+        )
+
+
+def _seams(measured: dict[str, Any]) -> Iterator[str]:
+    yield ""
+    yield "## Borders of windows"
+    yield ""
+    yield f"{measured['frames']} frames of {seams.SIZE}x{seams.SIZE} pixels, {seams.STEPS} steps, "
+    yield f"a keyframe for every {seams.CHUNK} frames. Frame-to-frame change of the edit in shares "
+    yield "of the source's, for pairs at borders and for all others; *chance* that a pair "
+    yield "at a border changes more than another (0.5 where they can't be told apart), and how far "
+    yield "that is from 0.5 in standard deviations of mere chance."
+    yield ""
+    yield from seams.table(measured["rows"])
+
+
+def _memory(measured: dict[str, Any]) -> Iterator[str]:
+    yield ""
+    yield "## Memory over length"
+    yield ""
+    width, height = measured["size"]
+    yield f"Edits at {width}x{height} pixels and {measured['steps']} steps, each in a process "
+    yield "of its own. Pages that files back are the system's to take back whenever it likes."
+    yield ""
+    yield f"![memory over frames]({MEMORY_PLOT})"
+    yield ""
+    yield "| frames | own memory at its highest | of it, above the loaded engine | processor time |"
+    yield "|---|---|---|---|"
+    for run in measured["runs"]:
+        above = measured["over_loaded_mib"][str(run["frames"])]
+        yield (
+            f"| {run['frames']} | {run['anonymous_mib']:.0f} MiB | {above:.0f} MiB | "
+            f"{run['processor_seconds']:.0f} s |"
         )

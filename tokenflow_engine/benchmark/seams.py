@@ -1,16 +1,11 @@
 """Whether the windows of a long clip's joint edit show: the same clip, edited with and without.
 
-    python -m tokenflow_engine.benchmark.seams --output DIR
-
 Keyframes lie two frames apart, so that a clip that fits a CPU has many windows; a row of windows
 side by side, without overlap and anchors, shows that the measure finds seams where there are some.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -100,7 +95,7 @@ def measure_seams(frames: int, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def table(rows: list[dict[str, Any]]) -> list[str]:
     """The rows as Markdown."""
     lines = [
         "| joint edit | places | pairs there | change there | elsewhere | chance | deviations |",
@@ -114,21 +109,4 @@ def table(rows: list[dict[str, Any]]) -> str:
                 f"| {found['at_borders']:.3f} | {found['elsewhere']:.3f} "
                 f"| {found['chance']:.2f} | {found['deviation']:+.1f} |"
             )
-    return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    parse = argparse.ArgumentParser(description=__doc__)
-    parse.add_argument("--output", type=Path, required=True)
-    parse.add_argument("--frames", type=int, default=FRAMES)
-    options = parse.parse_args()
-    with tempfile.TemporaryDirectory(prefix="tokenflow-seams-") as scratch:
-        rows = measure_seams(options.frames, Path(scratch))
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "seams.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    (options.output / "seams.md").write_text(table(rows), encoding="utf-8")
-    print(table(rows))
-
-
-if __name__ == "__main__":
-    main()
+    return lines

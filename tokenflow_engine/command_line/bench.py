@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def parser() -> argparse.ArgumentParser:
     parse = Parser(
         prog="tokenflow bench",
-        description="Measure this machine: about eight minutes on two CPU cores.",
+        description="Measure this machine: about twenty minutes on two CPU cores.",
         allow_abbrev=False,
     )
     option = parse.add_argument
@@ -33,6 +33,13 @@ def parser() -> argparse.ArgumentParser:
     option("--clips", metavar="N", type=int, default=3, help="to reconstruct (3)")
     option("--sd-frames", metavar="N", type=int, default=4, help="of the full-size UNet's loop (4)")
     option("--sd-size", metavar="N", type=int, default=512, help="its pixels a side (512)")
+    option(
+        "--lengths",
+        metavar="N,N",
+        type=_lengths,
+        default=(40, 1000),
+        help="frames of the clips whose memory is compared (40,1000)",
+    )
     option("--json", action="store_true", help="print one JSON object last, on standard output")
     return parse
 
@@ -80,7 +87,7 @@ def _bench(options: argparse.Namespace) -> Bench:
         parts=tuple(part for part in PARTS if part in asked),
         **{
             name: getattr(options, name)
-            for name in ("device", "frames", "size", "clips", "sd_frames", "sd_size")
+            for name in ("device", "frames", "size", "clips", "sd_frames", "sd_size", "lengths")
         },
     )
     with tempfile.TemporaryDirectory(prefix="tokenflow-bench-") as folder:
@@ -103,6 +110,10 @@ def _failed(error: TokenFlowError, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"error": error.to_json()}))
     return EXIT_CODES.get(error.code, 1)
+
+
+def _lengths(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in _names(text))
 
 
 def _names(text: str) -> list[str]:

@@ -105,6 +105,8 @@ def local_cluster(workers: int) -> Cluster:
     Raises:
         TokenFlowError: code "internal", if it does not start in the time that Ray allows.
     """
+    # Ray gives its workers what others leave over, which on a busy machine is nothing.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     store = 100 * MIB
     args = {"num_cpus": 0, "object_store_memory": store, "include_dashboard": False}
     try:
