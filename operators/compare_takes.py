@@ -8,7 +8,6 @@ from bpy.types import Context, Event, Operator, Region
 
 from ..sequencer.comparison import begin_comparison, end_comparison, set_position
 from ..sequencer.compatibility import sequencer_scene
-from ..sequencer.takes import piece_at
 from ..tokenflow_engine.client.errors import TokenFlowError
 from .takes import may_have_takes, takes_in
 
@@ -52,6 +51,8 @@ class TOKENFLOW_OT_compare_takes(Operator):
         if bpy.app.background or not any(_previews(context)):
             self.report({"ERROR"}, "No preview is open. Show one to compare takes in it.")
             return {"CANCELLED"}
+        from ..sequencer.takes import piece_at
+
         scene = sequencer_scene(context)
         takes = takes_in(context)
         if takes is None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import bpy
 from bpy.props import EnumProperty, StringProperty
@@ -10,16 +11,11 @@ from bpy.types import Context, Event, Operator
 from bpy_extras.io_utils import ExportHelper
 
 from ..sequencer.compatibility import sequencer_scene
-from ..sequencer.project_edits import (
-    ProjectEdit,
-    hashing_models,
-    kept_edits,
-    listed,
-    new_edits,
-    selected,
-)
-from ..tokenflow_engine.client.edit_list import EditList
 from ..tokenflow_engine.client.errors import TokenFlowError
+
+if TYPE_CHECKING:
+    from ..sequencer.project_edits import ProjectEdit
+    from ..tokenflow_engine.client.edit_list import EditList
 
 _SECONDS_BETWEEN_TICKS = 0.02
 _SECONDS_PER_TICK = 0.01
@@ -52,6 +48,8 @@ class TOKENFLOW_OT_export_edit_list(Operator, ExportHelper):
         return True
 
     def invoke(self, context: Context, event: Event) -> set[str]:
+        from ..sequencer.project_edits import kept_edits, selected
+
         self.filepath = str(Path(bpy.data.filepath).with_suffix(".edits.json"))
         if not any(strip.tokenflow.request for _scene, strip in selected(context)):
             self.which = "MADE" if kept_edits() else "SELECTED"
@@ -59,6 +57,8 @@ class TOKENFLOW_OT_export_edit_list(Operator, ExportHelper):
         return {"RUNNING_MODAL"}
 
     def execute(self, context: Context) -> set[str]:
+        from ..sequencer.project_edits import listed
+
         try:
             edits = listed(self._edits(context))
         except TokenFlowError as error:
@@ -82,8 +82,10 @@ class TOKENFLOW_OT_export_edit_list(Operator, ExportHelper):
         context.window_manager.event_timer_remove(self._timer)
         return outcome
 
-    def _write(self, edits: EditList) -> Generator[None, None, str]:
+    def _write(self, edits: "EditList") -> Generator[None, None, str]:
         """Write the file; returns what to tell the user."""
+        from ..sequencer.project_edits import hashing_models
+
         file = Path(bpy.path.abspath(self.filepath))
         complete = yield from hashing_models(edits)
         complete.write(file)
@@ -102,7 +104,9 @@ class TOKENFLOW_OT_export_edit_list(Operator, ExportHelper):
             return {"CANCELLED"}
         return {"RUNNING_MODAL"}
 
-    def _edits(self, context: Context) -> list[ProjectEdit]:
+    def _edits(self, context: Context) -> "list[ProjectEdit]":
+        from ..sequencer.project_edits import kept_edits, new_edits, selected
+
         if self.which == "MADE":
             found = kept_edits()
             remedy = "Edit a strip first, or choose Selected Strips."

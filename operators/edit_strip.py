@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import bpy
 from bpy.types import Context, Event, Operator, Strip
 
@@ -9,8 +11,10 @@ from ..sequencer.compatibility import sequencer_scene
 from ..sequencer.queue_timer import edit_queue, ensure_ticking
 from ..sequencer.settings import request_template
 from ..sequencer.source_strip import obstacle, strips_to_edit
-from ..sequencer.strip_edit import StripEdit
 from ..tokenflow_engine.client.errors import TokenFlowError
+
+if TYPE_CHECKING:
+    from ..sequencer.strip_edit import StripEdit
 
 
 class TOKENFLOW_OT_edit_strip(Operator):

@@ -1,11 +1,16 @@
 """Says that an edit has ended where the artist looks, whichever editor that is."""
 
+from typing import TYPE_CHECKING
+
 import bpy
 from bpy.props import BoolProperty, StringProperty
 from bpy.types import Context, Event, Operator
 
 from ..sequencer.queue_timer import on_end
-from ..sequencer.strip_edit import Stage, StripEdit
+from ..sequencer.stage import Stage
+
+if TYPE_CHECKING:
+    from ..sequencer.strip_edit import StripEdit
 
 _SECONDS_TO_NEXT_EVENT = 0.01
 
@@ -63,7 +68,7 @@ class TOKENFLOW_OT_show_queue(Operator):
         return {"FINISHED"}
 
 
-def ending_text(edit: StripEdit) -> str:
+def ending_text(edit: "StripEdit") -> str:
     """One line on how an edit ended; empty for a cancelled one, which is no news."""
     if edit.stage is Stage.DONE:
         return f"TokenFlow: {edit.result_name or edit.strip_name} is ready"
@@ -72,7 +77,7 @@ def ending_text(edit: StripEdit) -> str:
     return f"TokenFlow, {edit.strip_name}: {edit.error.message}"
 
 
-def _say(edit: StripEdit) -> None:
+def _say(edit: "StripEdit") -> None:
     text = ending_text(edit)
     windows = bpy.context.window_manager.windows
     if text and windows:

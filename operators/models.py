@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +12,21 @@ from bpy.types import Context, Event, Operator
 from ..installation.own_folders import own_folder, preferences
 from ..installation.task_timer import MODEL, follow, forget, is_running, task
 from ..sequencer.compatibility import sequencer_scene
+from ..sequencer.queue_timer import edit_queue
+from ..tokenflow_engine.client.child_processes import remove_soon
 from ..tokenflow_engine.client.errors import TokenFlowError
+from ..tokenflow_engine.client.single_file import (
+    INDEX,
+    SUFFIX,
+    configuration_of,
+    configuration_place,
+)
 
 if TYPE_CHECKING:
     from ..installation.task import Task
 
-_INDEX = "model_index.json"
 _models: list[Path] | None = None
+_unconfigured: set[Path] = set()
 
 
 def models_folder() -> Path:
@@ -31,16 +38,25 @@ def models_folder() -> Path:
 
 
 def local_models() -> list[Path]:
-    """Folders of the models that are there, as they were when the folder was last looked at."""
+    """Folders and single files of the models that are there, as of the last look at the disk."""
     return look_at_models() if _models is None else _models
+
+
+def lacks_configuration(model: Path) -> bool:
+    """Whether it is a single file that cannot be loaded yet, as of the last look at the disk."""
+    return model in _unconfigured
 
 
 def look_at_models() -> list[Path]:
     """Look at the disk again."""
-    global _models
+    global _models, _unconfigured
     folder = models_folder()
-    found = sorted(folder.glob(f"*/{_INDEX}")) if folder.is_dir() else []
-    _models = [index.parent for index in found if not index.parent.name.startswith(".")]
+    found = sorted(folder.glob(f"*/{INDEX}")) if folder.is_dir() else []
+    files = sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
+    of_files = {configuration_place(file) for file in files}
+    folders = [index.parent for index in found if not index.parent.name.startswith(".")]
+    _models = [*(place for place in folders if place not in of_files), *files]
+    _unconfigured = {file for file in files if configuration_of(file) is None}
     return _models
 
 
@@ -69,23 +85,27 @@ class _OnTheHub:
         return False
 
     def execute(self: Any, context: Context) -> set[str]:
-        from ..installation.doctor import start_command
-        from ..sequencer.engine_command import engine_command
-
         chosen = preferences()
         if chosen is None:
-            return {"CANCELLED"}
-        try:
-            engine = engine_command()
-        except TokenFlowError as error:
-            self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         arguments = [self.verb, chosen.hub_model.strip()]
         if self.verb == "fetch":
             arguments.append(str(models_folder()))
-        started = start_command(engine, "models", "--messages", *arguments)
-        follow(MODEL, started, _look_again)
-        return {"FINISHED"}
+        return _have_engine(self, *arguments)
+
+
+def _have_engine(operator: Operator, *arguments: str) -> set[str]:
+    """Start one of the engine's verbs on models."""
+    from ..installation.doctor import start_command
+    from ..sequencer.engine_command import engine_command
+
+    try:
+        engine = engine_command()
+    except TokenFlowError as error:
+        operator.report({"ERROR"}, str(error))
+        return {"CANCELLED"}
+    follow(MODEL, start_command(engine, "models", "--messages", *arguments), _look_again)
+    return {"FINISHED"}
 
 
 class TOKENFLOW_OT_describe_model(_OnTheHub, Operator):
@@ -111,6 +131,33 @@ class TOKENFLOW_OT_fetch_model(_OnTheHub, Operator):
             cls.poll_message_set("Look at its size and licence first.")
             return False
         return True
+
+
+class TOKENFLOW_OT_configure_model(Operator):
+    """Fetch from the hub how a single file's networks are built: small files, put beside it"""
+
+    bl_idname = "tokenflow.configure_model"
+    bl_label = "Fetch Configuration"
+    bl_options = {"INTERNAL"}
+
+    file: StringProperty(options={"HIDDEN", "SKIP_SAVE"})
+    edit_id: StringProperty(options={"HIDDEN", "SKIP_SAVE"})
+
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        if is_running(MODEL):
+            cls.poll_message_set("A model is being looked at or fetched.")
+        elif not bpy.app.online_access:
+            cls.poll_message_set("Online access is off: see Preferences > System > Network.")
+        return not is_running(MODEL) and bpy.app.online_access
+
+    def execute(self, context: Context) -> set[str]:
+        edit = edit_queue().find(self.edit_id) if self.edit_id else None
+        file = self.file or (edit.request.model if edit is not None else "")
+        if not file:
+            return {"CANCELLED"}
+        self.report({"INFO"}, "The preferences show when the configuration is there; then retry")
+        return _have_engine(self, "configure", file)
 
 
 def described_model() -> dict[str, object] | None:
@@ -187,10 +234,14 @@ class TOKENFLOW_OT_remove_model(_OnDisk, Operator):
         folder = self.folder()
         if folder is None:
             return {"CANCELLED"}
-        # Out of sight at once; gone as soon as the disk allows.
-        hidden = folder.with_name(f".{folder.name}.removed")
-        folder.replace(hidden)
-        shutil.rmtree(hidden, ignore_errors=True)
+        doomed = [folder]
+        if folder.suffix == SUFFIX and configuration_place(folder).is_dir():
+            doomed.append(configuration_place(folder))
+        for path in doomed:
+            # Out of sight at once; gone as soon as the disk allows.
+            hidden = path.with_name(f".{path.name}.removed")
+            path.replace(hidden)
+            remove_soon([hidden])
         look_at_models()
         return {"FINISHED"}
 
@@ -198,6 +249,7 @@ class TOKENFLOW_OT_remove_model(_OnDisk, Operator):
 classes = (
     TOKENFLOW_OT_describe_model,
     TOKENFLOW_OT_fetch_model,
+    TOKENFLOW_OT_configure_model,
     TOKENFLOW_OT_cancel_model,
     TOKENFLOW_OT_use_model,
     TOKENFLOW_OT_remove_model,

@@ -8,9 +8,7 @@ from bpy.types import Context, Event, FileHandler, Operator
 from bpy_extras.io_utils import ImportHelper
 
 from ..sequencer.compatibility import sequencer_scene
-from ..sequencer.edit_file import read_edit_file, source_made_into
 from ..sequencer.settings import keep_request
-from ..sequencer.takes import select_only
 from ..tokenflow_engine.client.errors import TokenFlowError
 
 
@@ -45,6 +43,9 @@ class TOKENFLOW_OT_open_edit_file(ImportHelper, Operator):
         layout.prop(self, "action", expand=True)
 
     def execute(self, context: Context) -> set[str]:
+        from ..sequencer.edit_file import read_edit_file, source_made_into
+        from ..sequencer.takes import select_only
+
         file = Path(bpy.path.abspath(self.filepath))
         try:
             request = read_edit_file(file)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
@@ -11,7 +11,6 @@ from bpy.types import Context, Event, Operator, OperatorProperties
 from bpy_extras.io_utils import ExportHelper, ImportHelper
 
 from ..sequencer.compatibility import sequencer_scene
-from ..sequencer.preset_library import StoredPreset
 from ..sequencer.preset_list import (
     apply_preset,
     chosen_preset,
@@ -20,6 +19,9 @@ from ..sequencer.preset_list import (
     show_presets,
 )
 from ..tokenflow_engine.client.errors import TokenFlowError
+
+if TYPE_CHECKING:
+    from ..sequencer.preset_library import StoredPreset
 
 _WORDS_OF_A_NAME = 4
 
@@ -41,7 +43,7 @@ class _OfOnePreset:
             return False
         return True
 
-    def stored(self: Any, context: Context) -> StoredPreset | None:
+    def stored(self: Any, context: Context) -> "StoredPreset | None":
         """The preset; None after a report that there is none."""
         library = preset_library()
         found = library.find(self.preset) if self.preset else _chosen(context)
@@ -251,7 +253,7 @@ def _reporting(operator: Operator) -> Iterator[set[str]]:
         operator.report({"ERROR"}, str(error))
 
 
-def _chosen(context: Context) -> StoredPreset | None:
+def _chosen(context: Context) -> "StoredPreset | None":
     return chosen_preset(context.window_manager)
 
 

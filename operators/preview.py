@@ -3,20 +3,23 @@
 import random
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import bpy
 from bpy.props import StringProperty
 from bpy.types import Context, Event, Operator
 
 from ..sequencer.compatibility import sequencer_scene
-from ..sequencer.delivery import source_of
 from ..sequencer.preview_pictures import discard_preview, new_preview_folder, pictures_of
 from ..sequencer.queue_timer import edit_queue, ensure_ticking
 from ..sequencer.settings import request_template
 from ..sequencer.source_strip import active_strip, obstacle
-from ..sequencer.strip_edit import Stage, StripEdit
+from ..sequencer.stage import Stage
 from ..tokenflow_engine.client.edit_request import BOUNDS, EditRequest
 from ..tokenflow_engine.client.errors import TokenFlowError
+
+if TYPE_CHECKING:
+    from ..sequencer.strip_edit import StripEdit
 
 PREVIEW = "preview"
 """`StripEdit.kind` of a preview."""
@@ -56,7 +59,7 @@ class _OfOnePreview:
 
     edit_id: StringProperty(options={"HIDDEN", "SKIP_SAVE"})
 
-    def preview(self) -> StripEdit | None:
+    def preview(self) -> "StripEdit | None":
         edit = edit_queue().find(self.edit_id) if self.edit_id else None
         return edit if edit is not None and edit.kind == PREVIEW and edit.stage.finished else None
 
@@ -68,6 +71,8 @@ class TOKENFLOW_OT_approve_preview(_OfOnePreview, Operator):
     bl_label = "Approve"
 
     def execute(self, context: Context) -> set[str]:
+        from ..sequencer.delivery import source_of
+
         preview = self.preview()
         if preview is None:
             return {"CANCELLED"}
@@ -93,6 +98,8 @@ class TOKENFLOW_OT_reroll_preview(_OfOnePreview, Operator):
     bl_label = "Reroll"
 
     def execute(self, context: Context) -> set[str]:
+        from ..sequencer.delivery import source_of
+
         preview = self.preview()
         found = None if preview is None else source_of(preview)
         if preview is None or found is None:
@@ -122,8 +129,10 @@ def _begin(
     template: EditRequest,
     *,
     wait: bool,
-    again: StripEdit | None = None,
+    again: "StripEdit | None" = None,
 ) -> set[str]:
+    from ..sequencer.delivery import source_of
+
     queue = edit_queue()
     found = None if again is None else source_of(again)
     scene, strip = found or (sequencer_scene(context), active_strip(context))
@@ -150,7 +159,7 @@ def _begin(
     return {"FINISHED"}
 
 
-def _discard(preview: StripEdit) -> None:
+def _discard(preview: "StripEdit") -> None:
     edit_queue().dismiss(preview)
     discard_preview(preview)
 

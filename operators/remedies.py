@@ -1,9 +1,9 @@
 """What the sentence beside an error proposes, as a button: an error carries its remedy."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import bpy
 from bpy.props import StringProperty
@@ -11,30 +11,30 @@ from bpy.types import Context, Event, Operator
 
 from ..installation.own_folders import own_folder
 from ..sequencer.compatibility import sequencer_scene
-from ..sequencer.delivery import source_of
 from ..sequencer.queue_timer import edit_queue
-from ..sequencer.strip_edit import Stage, StripEdit
+from ..sequencer.stage import Stage
 from ..sequencer.strip_identity import is_open
 from ..tokenflow_engine.client.edit_request import LATENT_CELL
 from ..tokenflow_engine.client.errors import TokenFlowError
 from .running_edit import OfOneEdit
+
+if TYPE_CHECKING:
+    from ..sequencer.strip_edit import StripEdit
 
 _ADDON = __package__.rpartition(".")[0]
 _SMALLEST_SIDE = 64
 _SHRINK = 0.75
 
 
-@dataclass(frozen=True)
-class RemedyButton:
-    """An operator to draw beside an error, and what it is given besides the edit's id."""
+class RemedyButton(NamedTuple):
+    """An operator to draw beside an error."""
 
     operator: str
     text: str
     icon: str
-    values: dict[str, Any] = field(default_factory=dict)
 
 
-def remedies(error: TokenFlowError, edit: StripEdit | None) -> list[RemedyButton]:
+def remedies(error: TokenFlowError, edit: "StripEdit | None") -> list[RemedyButton]:
     """The buttons for an error, the likeliest remedy first.
 
     edit: the edit that failed; None for a click that began none.
@@ -42,10 +42,12 @@ def remedies(error: TokenFlowError, edit: StripEdit | None) -> list[RemedyButton
     return list(_remedies(error, edit))
 
 
-def _remedies(error: TokenFlowError, edit: StripEdit | None) -> Iterator[RemedyButton]:
+def _remedies(error: TokenFlowError, edit: "StripEdit | None") -> Iterator[RemedyButton]:
     if error.code == "engine_missing" or "preferences" in error.remedy:
         yield RemedyButton("tokenflow.show_preferences", "Open Preferences", "PREFERENCES")
-    if error.code in ("unknown_model", "unsafe_model", "unknown_words"):
+    if error.code == "no_configuration" and edit is not None:
+        yield RemedyButton("tokenflow.configure_model", "Fetch Configuration", "IMPORT")
+    if error.code in ("unknown_model", "unsafe_model", "no_configuration", "unknown_words"):
         yield RemedyButton("tokenflow.choose_model", "Choose Model", "FILE_FOLDER")
     if edit is None:
         if error.code == "no_space":
@@ -67,7 +69,7 @@ def _remedies(error: TokenFlowError, edit: StripEdit | None) -> Iterator[RemedyB
     yield RemedyButton("tokenflow.copy_report", "Copy Report", "COPYDOWN")
 
 
-def _remedies_of_unplaced(edit: StripEdit) -> Iterator[RemedyButton]:
+def _remedies_of_unplaced(edit: "StripEdit") -> Iterator[RemedyButton]:
     if edit.blend and not is_open(edit.blend):
         name = Path(edit.blend).name
         yield RemedyButton("tokenflow.open_project", f"Open {name}", "FILE_BLEND")
@@ -75,7 +77,7 @@ def _remedies_of_unplaced(edit: StripEdit) -> Iterator[RemedyButton]:
     yield RemedyButton("tokenflow.open_frames", "Reveal Folder", "FILE_FOLDER")
 
 
-def smaller_size(edit: StripEdit) -> tuple[int, int] | None:
+def smaller_size(edit: "StripEdit") -> tuple[int, int] | None:
     """Three quarters of the edit's size, fit for the model; None where that is too small."""
     width, height = edit.request.size or edit.frames.size
     smaller = (_shrunk(width), _shrunk(height))
@@ -127,9 +129,11 @@ class _ChoosesFolder(OfOneEdit):
         return {"RUNNING_MODAL"}
 
     def settle(
-        self: Any, context: Context, setting: str, changed: Callable[[StripEdit], Any]
+        self: Any, context: Context, setting: str, changed: Callable[["StripEdit"], Any]
     ) -> set[str]:
         """changed: gives the request with the folder in it."""
+        from ..sequencer.delivery import source_of
+
         edit = self.edit() if self.edit_id else None
         found = None if edit is None else source_of(edit)
         scene = sequencer_scene(context) if found is None else found[0]
@@ -147,7 +151,7 @@ class TOKENFLOW_OT_choose_folder(_ChoosesFolder, Operator):
     bl_label = "Choose Folder"
 
     def execute(self, context: Context) -> set[str]:
-        def changed(edit: StripEdit) -> Any:
+        def changed(edit: "StripEdit") -> Any:
             request = edit.request
             folder = Path(self.directory).absolute()
             return replace(request, output=str(folder / Path(request.output).name))
@@ -156,13 +160,19 @@ class TOKENFLOW_OT_choose_folder(_ChoosesFolder, Operator):
 
 
 class TOKENFLOW_OT_choose_model(_ChoosesFolder, Operator):
-    """Choose the folder of the model that this scene is edited with, then make the edit again"""
+    """Choose the folder or .safetensors file that this scene is edited with, then edit again"""
 
     bl_idname = "tokenflow.choose_model"
     bl_label = "Choose Model"
 
+    filepath: StringProperty(subtype="FILE_PATH", options={"HIDDEN", "SKIP_SAVE"})
+    filter_glob: StringProperty(default="*.safetensors", options={"HIDDEN"})
+
     def execute(self, context: Context) -> set[str]:
-        def changed(edit: StripEdit) -> Any:
+        if self.filepath and Path(self.filepath).is_file():
+            self.directory = self.filepath
+
+        def changed(edit: "StripEdit") -> Any:
             return replace(edit.request, model=str(Path(self.directory).absolute()))
 
         return self.settle(context, "model_folder", changed)
@@ -176,6 +186,8 @@ class TOKENFLOW_OT_select_source(OfOneEdit, Operator):
     bl_options = {"INTERNAL", "UNDO"}
 
     def execute(self, context: Context) -> set[str]:
+        from ..sequencer.delivery import source_of
+
         edit = self.edit()
         found = None if edit is None else source_of(edit)
         if found is None:
@@ -232,7 +244,7 @@ class TOKENFLOW_OT_copy_report(OfOneEdit, Operator):
         return {"FINISHED"}
 
 
-def report_of(error: TokenFlowError, edit: StripEdit | None) -> str:
+def report_of(error: TokenFlowError, edit: "StripEdit | None") -> str:
     """Everything that a developer asks for first: error, versions, request, the engine's words."""
     parts = [
         f"{error.code}: {error}",

@@ -1,15 +1,18 @@
 """Buttons of the queue: what can be done with an edit that waits, runs or has ended."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bpy
 from bpy.props import IntProperty, StringProperty
 from bpy.types import Context, Operator, OperatorProperties
 
 from ..sequencer.queue_timer import edit_queue, ensure_ticking, show_queue
-from ..sequencer.strip_edit import Stage, StripEdit
+from ..sequencer.stage import Stage
 from ..tokenflow_engine.client.errors import TokenFlowError
+
+if TYPE_CHECKING:
+    from ..sequencer.strip_edit import StripEdit
 
 
 class OfOneEdit:
@@ -19,7 +22,7 @@ class OfOneEdit:
 
     edit_id: StringProperty(options={"HIDDEN", "SKIP_SAVE"})
 
-    def edit(self) -> StripEdit | None:
+    def edit(self) -> "StripEdit | None":
         return edit_queue().find(self.edit_id)
 
     def attempt(self: Any, act: Any) -> set[str]:
@@ -204,7 +207,7 @@ class TOKENFLOW_OT_place_result(OfOneEdit, Operator):
         return self.attempt(lambda: edit_queue().place(edit))
 
 
-def _to_retry() -> Iterable[StripEdit]:
+def _to_retry() -> "Iterable[StripEdit]":
     wanted = (Stage.INTERRUPTED, Stage.FAILED)
     return [edit for edit in edit_queue().edits if edit.stage in wanted]
 

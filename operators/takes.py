@@ -1,6 +1,6 @@
 """Buttons of the panel Takes."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bpy
 from bpy.props import BoolProperty, StringProperty
@@ -10,21 +10,16 @@ from ..sequencer.compatibility import sequencer_scene
 from ..sequencer.queue_timer import redraw_sidebars
 from ..sequencer.settings import copy_fields
 from ..sequencer.source_strip import active_strip
-from ..sequencer.takes import (
-    Take,
-    Takes,
-    others_that_need,
-    own_files,
-    remove_strips,
-    select_only,
-    show_only,
-    takes_of,
-)
 from ..tokenflow_engine.client.child_processes import remove_soon
 
+if TYPE_CHECKING:
+    from ..sequencer.takes import Take, Takes
 
-def takes_in(context: Context) -> Takes | None:
+
+def takes_in(context: Context) -> "Takes | None":
     """The takes of the strip that is selected."""
+    from ..sequencer.takes import takes_of
+
     scene = sequencer_scene(context)
     strip = active_strip(context)
     return None if scene is None or strip is None else takes_of(scene, strip)
@@ -57,7 +52,7 @@ class _OfOneTake:
             return False
         return True
 
-    def found(self: Any, context: Context) -> Take | None:
+    def found(self: Any, context: Context) -> "Take | None":
         """The take; None after a report that there is none."""
         takes = takes_in(context)
         take = None
@@ -82,6 +77,8 @@ class TOKENFLOW_OT_switch_take(_OfOneTake, Operator):
     )
 
     def execute(self, context: Context) -> set[str]:
+        from ..sequencer.takes import show_only
+
         takes = takes_in(context)
         take = None if self.original else self.found(context)
         if takes is None or (take is None and not self.original):
@@ -111,6 +108,8 @@ class TOKENFLOW_OT_delete_take(_OfOneTake, Operator):
         )
 
     def draw(self, context: Context) -> None:
+        from ..sequencer.takes import others_that_need
+
         take = self.found(context)
         layout = self.layout
         if take is None:
@@ -124,6 +123,14 @@ class TOKENFLOW_OT_delete_take(_OfOneTake, Operator):
                 layout.label(text="Undo does not bring files back", icon="INFO")
 
     def execute(self, context: Context) -> set[str]:
+        from ..sequencer.takes import (
+            others_that_need,
+            own_files,
+            remove_strips,
+            select_only,
+            show_only,
+        )
+
         take = self.found(context)
         takes = takes_in(context)
         if take is None or takes is None:
@@ -157,6 +164,8 @@ class TOKENFLOW_OT_edit_again(_OfOneTake, Operator):
     bl_label = "Edit Again"
 
     def execute(self, context: Context) -> set[str]:
+        from ..sequencer.takes import select_only
+
         take = self.found(context)
         if take is None:
             return {"CANCELLED"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bpy.types import Context, UILayout
 
 from ..operators.remedies import remedies
@@ -13,12 +15,14 @@ from ..operators.running_edit import (
     TOKENFLOW_OT_retry_edit,
     TOKENFLOW_OT_stop_engine,
 )
-from ..sequencer.strip_edit import Stage, StripEdit
-from ..tokenflow_engine.client.errors import TokenFlowError
-from ..tokenflow_engine.client.jobs import JobState
-from ..tokenflow_engine.client.progress import PHASES, Progress
+from ..sequencer.stage import Stage
 from .preview import draw_preview
 from .wrapped_text import draw_wrapped
+
+if TYPE_CHECKING:
+    from ..sequencer.strip_edit import StripEdit
+    from ..tokenflow_engine.client.errors import TokenFlowError
+    from ..tokenflow_engine.client.progress import Progress
 
 _PHASE_WORDS = {
     "prepare": "Loading the model",
@@ -105,15 +109,14 @@ def share_and_text(edit: StripEdit) -> tuple[float, str]:
         return share, "Reading the strip"
     if progress is not None:
         return share, phase_text(progress)
-    queued = edit.job is not None and edit.job.state is JobState.QUEUED
-    return 0.0, "Waiting" if queued else "Starting the engine"
+    return 0.0, "Waiting" if edit.is_queued else "Starting the engine"
 
 
 def phase_text(progress: Progress) -> str:
     """Phase and time left, for example "3/5 Matching frames, 1:05 left"."""
-    number = PHASES.index(progress.phase) + 1 if progress.phase in PHASES else 0
+    number, count = progress.place
     words = _PHASE_WORDS.get(progress.phase, progress.phase.capitalize())
-    return f"{number}/{len(PHASES)} {words}{_time_left(progress.eta_seconds)}"
+    return f"{number}/{count} {words}{_time_left(progress.eta_seconds)}"
 
 
 def _time_left(seconds: float | None) -> str:

@@ -6,8 +6,8 @@ import bpy
 from bpy.types import Context, Header
 
 from ..operators.endings import TOKENFLOW_OT_show_queue
-from ..sequencer.queue_timer import edit_queue
-from ..sequencer.strip_edit import Stage
+from ..sequencer.queue_timer import edits_so_far
+from ..sequencer.stage import Stage
 from .edit_boxes import share_and_text
 
 _NEEDS_A_LOOK = (Stage.FAILED, Stage.UNPLACED, Stage.INTERRUPTED)
@@ -15,7 +15,7 @@ _NEEDS_A_LOOK = (Stage.FAILED, Stage.UNPLACED, Stage.INTERRUPTED)
 
 def _draw(self: Header, context: Context) -> None:
     space = context.space_data
-    edits = edit_queue().edits
+    edits = edits_so_far()
     if not edits or space.show_region_ui or space.view_type == "PREVIEW":
         return
     running = [edit for edit in edits if not edit.stage.finished]

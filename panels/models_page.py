@@ -9,11 +9,13 @@ from ..installation.task import TaskProgress, TaskState
 from ..installation.task_timer import MODEL, task
 from ..operators.models import (
     TOKENFLOW_OT_cancel_model,
+    TOKENFLOW_OT_configure_model,
     TOKENFLOW_OT_describe_model,
     TOKENFLOW_OT_fetch_model,
     TOKENFLOW_OT_remove_model,
     TOKENFLOW_OT_use_model,
     described_model,
+    lacks_configuration,
     local_models,
 )
 from ..tokenflow_engine.client.spoken import spoken_bytes
@@ -27,7 +29,11 @@ def draw_models(layout: UILayout, context: Context, settings: AddonPreferences) 
     for folder in found:
         row = box.row()
         row.label(text=folder.name.replace("--", "/"))
-        row.operator(TOKENFLOW_OT_use_model.bl_idname).name = folder.name
+        if lacks_configuration(folder):
+            fetching = row.operator(TOKENFLOW_OT_configure_model.bl_idname, icon="IMPORT")
+            fetching.file = str(folder)
+        else:
+            row.operator(TOKENFLOW_OT_use_model.bl_idname).name = folder.name
         remove = row.operator(TOKENFLOW_OT_remove_model.bl_idname, text="", icon="TRASH")
         remove.name = folder.name
     if not found:
@@ -35,7 +41,7 @@ def draw_models(layout: UILayout, context: Context, settings: AddonPreferences) 
             box,
             context,
             "Edits use the small demonstration model that comes with the add-on. Download a Stable "
-            "Diffusion 1 or 2 model for anything else, or choose a folder in the sidebar.",
+            "Diffusion 1 or 2 model for anything else, or choose a folder or file in the sidebar.",
         )
     column = box.column()
     column.use_property_split = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bpy.types import Context, Panel
 
-from ..operators.smaller_plan import TOKENFLOW_OT_smaller_plan, estimate
+from ..operators.smaller_plan import TOKENFLOW_OT_smaller_plan
 from ..tokenflow_engine.client.spoken import spoken_bytes
 from .wrapped_text import draw_wrapped
 
@@ -17,6 +17,9 @@ class TOKENFLOW_PT_needs(Panel):
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: Context) -> None:
+        # Closed for most people: what it needs is loaded when it is opened.
+        from ..sequencer.edit_estimate import estimate
+
         found = estimate(context)
         if found is None:
             self.layout.label(text="Select a strip that can be edited.", icon="INFO")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bpy.types import Context, Menu, Panel, UILayout, UIList
 
 from ..operators.presets import (
@@ -13,7 +15,6 @@ from ..operators.presets import (
     TOKENFLOW_OT_save_preset,
 )
 from ..sequencer.compatibility import sequencer_scene
-from ..sequencer.preset_file import Preset
 from ..sequencer.preset_list import (
     TokenFlowPresetList,
     TokenFlowPresetRow,
@@ -24,6 +25,9 @@ from ..sequencer.preset_list import (
     suits,
 )
 from .wrapped_text import draw_wrapped
+
+if TYPE_CHECKING:
+    from ..sequencer.preset_file import Preset
 
 _EDITOR_NAMES = {"pnp": "Plug-and-Play", "sdedit": "SDEdit"}
 

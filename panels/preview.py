@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bpy.app.translations import pgettext_iface
 from bpy.types import Context, UILayout
 
@@ -12,8 +14,10 @@ from ..operators.preview import (
 )
 from ..sequencer.preview_pictures import icon_of_picture, pictures_of
 from ..sequencer.settings import TokenFlowSettings
-from ..sequencer.strip_edit import StripEdit
 from .wrapped_text import draw_wrapped
+
+if TYPE_CHECKING:
+    from ..sequencer.strip_edit import StripEdit
 
 _COLUMNS = 2
 _UNIT = 20

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bpy.types import Context, Menu, UILayout, UIList
 
 from ..operators.running_edit import (
@@ -14,8 +16,10 @@ from ..operators.running_edit import (
 )
 from ..sequencer.queue_rows import TokenFlowQueueList, TokenFlowQueueRow, chosen_id
 from ..sequencer.queue_timer import edit_queue
-from ..sequencer.strip_edit import StripEdit
 from .edit_boxes import draw_edit, icon_of, share_and_text
+
+if TYPE_CHECKING:
+    from ..sequencer.strip_edit import StripEdit
 
 _LEAST_ROWS = 2
 _MOST_ROWS = 8
@@ -47,9 +51,10 @@ class TOKENFLOW_UL_queue(UIList):
             _small_button(row, TOKENFLOW_OT_dismiss_edit.bl_idname, edit)
         else:
             split.progress(factor=share, text=text)
-            ending = row.row()
-            ending.enabled = not edit.cancel_requested
-            _small_button(ending, TOKENFLOW_OT_cancel_edit.bl_idname, edit)
+            if edit.cancel_requested:
+                row = row.row()
+                row.enabled = False
+            _small_button(row, TOKENFLOW_OT_cancel_edit.bl_idname, edit)
 
     def draw_filter(self, context: Context, layout: UILayout) -> None:
         """The order is the one in which the edits run, so that there is nothing to sort."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from bpy.types import Context, Panel, UILayout
 
@@ -15,8 +16,10 @@ from ..operators.takes import (
     may_have_takes,
     takes_in,
 )
-from ..sequencer.takes import Take, Takes
 from .wrapped_text import draw_wrapped
+
+if TYPE_CHECKING:
+    from ..sequencer.takes import Take, Takes
 
 
 class TOKENFLOW_PT_takes(Panel):

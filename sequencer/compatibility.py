@@ -33,9 +33,12 @@ def content_start(strip: Strip) -> float:
     return float(_timing(strip, "content_start", "frame_start"))
 
 
+# Looked up once: the panels ask for the timing of many strips each time they are drawn.
+_NAMED_ANEW = "left_handle" in bpy.types.Strip.bl_rna.properties
+
+
 def _timing(strip: Strip, name: str, name_before_5_2: str) -> float:
-    known = strip.bl_rna.properties
-    return getattr(strip, name if name in known else name_before_5_2)
+    return getattr(strip, name if _NAMED_ANEW else name_before_5_2)
 
 
 def parent_strips(editor: SequenceEditor, strip: Strip) -> Any:

@@ -10,7 +10,8 @@ from ..tokenflow_engine.client.errors import TokenFlowError
 from ..tokenflow_engine.client.jobs import JobState
 from .delivery import DELIVERIES, sequencer_is_occupied
 from .engine_connection import EngineConnection
-from .strip_edit import Stage, StripEdit
+from .stage import Stage
+from .strip_edit import StripEdit
 from .strip_frames import FramesAtHand
 
 _READ_AHEAD = 2

@@ -20,7 +20,8 @@ from .engine_connection import EngineConnection
 from .frames_folder import unused_folder
 from .queue_store import QueueStore
 from .source_strip import check
-from .strip_edit import Stage, StripEdit
+from .stage import Stage
+from .strip_edit import StripEdit
 from .strip_frames import FramesAtHand
 
 _SECONDS_BETWEEN_BLOCKING_POLLS = 0.02

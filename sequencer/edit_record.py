@@ -10,8 +10,9 @@ from ..tokenflow_engine.client.edit_request import EditRequest
 from ..tokenflow_engine.client.errors import TokenFlowError
 from ..tokenflow_engine.client.progress import EditResult
 from .framing import Crop
+from .stage import Stage
 from .strip_alone import StripFrames
-from .strip_edit import Stage, StripEdit
+from .strip_edit import StripEdit
 from .strip_frames import FramesAtHand
 
 _FORMAT = 1

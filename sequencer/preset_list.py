@@ -4,6 +4,7 @@ No postponed annotations here: Blender reads the properties out of the classes' 
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import bpy
 from bl_operators.presets import AddPresetBase
@@ -12,12 +13,15 @@ from bpy.types import Context, PropertyGroup, WindowManager
 
 from ..installation.own_folders import ADDON, PACKAGE_ROOT
 from .compatibility import sequencer_scene
-from .preset_file import PRESET_FIELDS, Preset
-from .preset_library import PresetLibrary, StoredPreset
 from .queue_timer import redraw_sidebars
 from .settings import EditFields, request_template
 
-_library: PresetLibrary | None = None
+if TYPE_CHECKING:
+    from .preset_file import Preset
+    from .preset_library import PresetLibrary, StoredPreset
+
+_library: "PresetLibrary | None" = None
+_is_registered = False
 
 
 class TokenFlowPresetRow(PropertyGroup):
@@ -52,10 +56,16 @@ class TokenFlowPresetList(PropertyGroup):
     revision: StringProperty(options={"HIDDEN"})
 
 
-def preset_library() -> PresetLibrary:
-    """The presets of this user; there is one from `register` to `unregister`."""
-    if _library is None:
+def preset_library() -> "PresetLibrary":
+    """The presets of this user, loaded when first asked for; there are none before `register`."""
+    global _library
+    if not _is_registered:
         raise RuntimeError("TokenFlow Edit is not registered")
+    if _library is None:
+        from .preset_library import PresetLibrary
+
+        own = Path(bpy.utils.extension_path_user(ADDON, path="presets"))
+        _library = PresetLibrary(PACKAGE_ROOT / "presets", own, AddPresetBase.as_filename)
     if not _library.revision:
         _library.load()
     return _library
@@ -117,11 +127,10 @@ def is_shown(window_manager: WindowManager) -> bool:
 
 
 def _show() -> None:
-    if _library is not None:
-        show_presets(bpy.context)
+    show_presets(bpy.context)
 
 
-def chosen_preset(window_manager: WindowManager) -> StoredPreset | None:
+def chosen_preset(window_manager: WindowManager) -> "StoredPreset | None":
     """The preset chosen in the list; looks at no disk."""
     shown = window_manager.tokenflow_presets
     if _library is None or not 0 <= shown.active < len(shown.rows):
@@ -129,15 +138,17 @@ def chosen_preset(window_manager: WindowManager) -> StoredPreset | None:
     return _library.find(shown.rows[shown.active].key)
 
 
-def preset_of(settings: EditFields, name: str, description: str) -> Preset:
+def preset_of(settings: EditFields, name: str, description: str) -> "Preset":
     """The settings as a preset. Their other fields belong to the strip or the machine."""
+    from .preset_file import PRESET_FIELDS, Preset
+
     request = request_template(settings)
     values = {field: getattr(request, field) for field in PRESET_FIELDS}
     model = "embedded" if request.model == "embedded" else ""
     return Preset(name, values, description, model)
 
 
-def apply_preset(settings: EditFields, preset: Preset) -> None:
+def apply_preset(settings: EditFields, preset: "Preset") -> None:
     """Write the preset's values into the settings; those it does not hold stay."""
     for name, value in preset.values.items():
         setattr(settings, name, value)
@@ -147,16 +158,16 @@ classes = (TokenFlowPresetRow, TokenFlowPresetList)
 
 
 def register() -> None:
-    global _library
+    global _is_registered
     for cls in classes:
         bpy.utils.register_class(cls)
     WindowManager.tokenflow_presets = PointerProperty(type=TokenFlowPresetList)
-    own = Path(bpy.utils.extension_path_user(ADDON, path="presets"))
-    _library = PresetLibrary(PACKAGE_ROOT / "presets", own, AddPresetBase.as_filename)
+    _is_registered = True
 
 
 def unregister() -> None:
-    global _library
+    global _library, _is_registered
+    _is_registered = False
     if bpy.app.timers.is_registered(_show):
         bpy.app.timers.unregister(_show)
     _library = None

@@ -8,11 +8,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import bpy
 import bpy.utils.previews
 
-from .strip_edit import StripEdit
+if TYPE_CHECKING:
+    from .strip_edit import StripEdit
 
 _icons: bpy.utils.previews.ImagePreviewCollection | None = None
 

@@ -144,7 +144,7 @@ def hashing_models(edits: EditList) -> Generator[None, None, EditList]:
         model = str(edit.settings["model"])
         if model not in known:
             try:
-                is_there = model_path(model).is_dir()
+                is_there = model_path(model).exists()
                 known[model] = (yield from hashing_steps(model_path(model))) if is_there else ""
             except OSError as error:
                 raise TokenFlowError(

@@ -4,12 +4,14 @@ No postponed annotations here: Blender reads the properties out of the classes' 
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import bpy
 from bpy.props import CollectionProperty, IntProperty, PointerProperty, StringProperty
 from bpy.types import PropertyGroup, WindowManager
 
-from .strip_edit import StripEdit
+if TYPE_CHECKING:
+    from .strip_edit import StripEdit
 
 
 class TokenFlowQueueRow(PropertyGroup):
@@ -25,7 +27,7 @@ class TokenFlowQueueList(PropertyGroup):
     active: IntProperty(name="Edit", description="The edit that the buttons beside the list act on")
 
 
-def show_rows(edits: Sequence[StripEdit]) -> None:
+def show_rows(edits: "Sequence[StripEdit]") -> None:
     """Make the rows those of these edits; an edit that is new is chosen."""
     shown = bpy.context.window_manager.tokenflow_queue
     before = [row.edit_id for row in shown.rows]

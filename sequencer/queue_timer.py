@@ -43,6 +43,11 @@ def edit_queue() -> EditQueue:
     return _queue
 
 
+def edits_so_far() -> list[StripEdit]:
+    """The edits of the queue, which is not made for the question: most sessions have none."""
+    return [] if _queue is None else _queue.edits
+
+
 def ensure_ticking() -> None:
     """Have Blender poll the queue until it has no more to do. Without a window timers never run."""
     show_queue()

@@ -56,10 +56,14 @@ def _text(label: str, description: str) -> Any:
 
 
 def _folder(label: str, description: str) -> Any:
+    return _path(label, description, "DIR_PATH")
+
+
+def _path(label: str, description: str, subtype: str) -> Any:
     return StringProperty(
         name=label,
         description=description,
-        subtype="DIR_PATH",
+        subtype=subtype,
         options={"PATH_SUPPORTS_BLEND_RELATIVE"},
     )
 
@@ -170,10 +174,12 @@ class EditFields:
         "Frames on each side that a frame is averaged with along the source's motion, against "
         "flicker; 0 for none",
     )
-    model_folder: _folder(
+    # A folder or a file: Blender's dialog for files takes both, the one for folders does not.
+    model_folder: _path(
         "Model",
-        "Folder of a Stable Diffusion model in diffusers layout; "
+        "Folder of a Stable Diffusion model in diffusers layout, or a single .safetensors file; "
         "empty for the small demonstration model that comes with the add-on",
+        "FILE_PATH",
     )
     use_size: BoolProperty(
         name="Set Size",

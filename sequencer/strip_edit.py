@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,37 +10,9 @@ from ..tokenflow_engine.client.edit_request import EditRequest
 from ..tokenflow_engine.client.errors import TokenFlowError
 from ..tokenflow_engine.client.jobs import Job, JobState
 from ..tokenflow_engine.client.progress import EditResult, Progress
+from .stage import Stage
 from .strip_alone import StripFrames
 from .strip_frames import Reading
-
-
-class Stage(enum.Enum):
-    """Where an edit is; it only moves downwards in this list, until it is tried again."""
-
-    WAITING = "waiting"
-    """In line; the strip was measured and nothing was rendered yet."""
-    READING = "reading"
-    """The strip's frames are rendered."""
-    ENGINE = "engine"
-    """The engine has it."""
-    PLACING = "placing"
-    """The frames are there, the strip is not yet: a render or a drag is in the way."""
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    UNPLACED = "unplaced"
-    """The edited frames are there and found no place in the project that is open."""
-    INTERRUPTED = "interrupted"
-    """Blender ended before it did."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing more happens to it by itself."""
-        return self not in (Stage.WAITING, Stage.READING, Stage.ENGINE, Stage.PLACING)
-
-    @property
-    def can_be_retried(self) -> bool:
-        return self in (Stage.FAILED, Stage.CANCELLED, Stage.INTERRUPTED)
 
 
 @dataclass(eq=False)
@@ -93,6 +64,11 @@ class StripEdit:
         return self.stage in (Stage.WAITING, Stage.READING) or (
             self.stage is Stage.ENGINE and queued
         )
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether the engine has it, behind others."""
+        return self.job is not None and self.job.state is JobState.QUEUED
 
     @property
     def can_go_on(self) -> bool:

@@ -18,7 +18,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class ModelHub:
-    """Serves a folder as the model "studio/small"; `requests` are (path, range) of GETs for files.
+    """Serves a folder as one model; `requests` are (path, range) of GETs for files.
 
     cut_after: bytes after which an answer breaks off, as often as `cuts` says. gated: whether the
     model asks for a licence to be accepted. spoil: answers whose last byte is wrong.
@@ -31,6 +31,7 @@ class ModelHub:
     cuts: int = 0
     gated: bool = False
     spoil: int = 0
+    model_id: str = "studio/small"
 
     def about(self) -> dict[str, object]:
         siblings = []
@@ -46,8 +47,8 @@ class ModelHub:
                 entry["lfs"] = {"sha256": digest, "size": len(content), "pointerSize": 134}
             siblings.append(entry)
         return {
-            "id": "studio/small",
-            "modelId": "studio/small",
+            "id": self.model_id,
+            "modelId": self.model_id,
             "sha": COMMIT,
             "cardData": {"license": "openrail"},
             "siblings": siblings,
@@ -70,13 +71,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: bool) -> None:
         hub, path = self.hub, self.path.partition("?")[0]
-        if path.startswith("/api/models/studio/small"):
+        if path.startswith(f"/api/models/{hub.model_id}"):
             self._send(200, json.dumps(hub.about()).encode(), body, {})
             return
-        file = hub.folder / path.removeprefix(f"/studio/small/resolve/{COMMIT}/")
+        file = hub.folder / path.removeprefix(f"/{hub.model_id}/resolve/{COMMIT}/")
         if hub.gated:
             self._send(403, b"", body, {"X-Error-Code": "GatedRepo"})
-        elif not path.startswith("/studio/small/resolve/") or not file.is_file():
+        elif not path.startswith(f"/{hub.model_id}/resolve/") or not file.is_file():
             self._send(404, b"", body, {"X-Error-Code": "RepoNotFound"})
         else:
             self._send_file(file, body)

@@ -29,7 +29,7 @@ CHECKS = (
     "real_edit",
     "job_steps",
 )
-SECONDS_FOR_ONE_FILE = 600
+SECONDS_FOR_ONE_FILE = 1800
 
 
 def checks_of(file: str) -> list[str]:

@@ -19,16 +19,17 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from package_index import PackageIndex, serving, write_wheel
 from PIL import Image
 
+from tests.package_index import PackageIndex, serving, write_wheel
 from tokenflow_engine.media.pictures import write_movie
 from tokenflow_engine.toyworld import sample_clip
 
 ROOT = Path(__file__).resolve().parents[1]
 INSIDE = ROOT / "tests" / "blender"
 SCREENSHOTS = ROOT / "out" / "window"
-SECONDS = 900
+SECONDS = 3000
+"""Against a window that hangs; a busy machine takes many times as long as a quiet one."""
 EXTENSION = "bl_ext.user_default.tokenflow_edit"
 DO = ("--python-exit-code", "9", "--python-expr")
 ENABLE = f"""
@@ -76,7 +77,7 @@ def run_blender(command: Sequence[object], environment: dict[str, str]) -> tuple
 
 def wait_until_gone(folder: Path) -> None:
     """Wait until no process names the folder on its command line."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while left := [
         process.info["cmdline"]
         for process in psutil.process_iter(["cmdline"])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -437,6 +438,24 @@ def test_failure_leaves_the_older_result_and_nothing_else(tmp_path: Path) -> Non
         result(staging, 1)
         raise RuntimeError
     assert (target / "edit.json").read_text() == "kept" and names(tmp_path) == ["out"]
+
+
+def test_folder_that_another_process_takes_away_meanwhile_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "shot_tokenflow" / "strip_1"
+    taken_away = iter([True, True, False])
+    make = Path.mkdir
+
+    def mkdir(path: Path, *arguments: Any, **named: Any) -> None:
+        if path.parent == target.parent and next(taken_away):
+            target.parent.rmdir()
+        make(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with staged_folder(target) as staging:
+        result(staging, 1)
+    assert names(target) == ["00000.png", "edit.json"]
 
 
 def test_folder_with_other_files_is_refused_untouched(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from model_hub import ModelHub, serving
 
-from tokenflow_engine.diffusion.hub import is_wanted
+from tokenflow_engine.diffusion.hub import TRANSFER_BLOCK, is_wanted
 from tokenflow_engine.diffusion.model import model_folder
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -67,14 +67,15 @@ def test_size_and_licence_are_told_before_anything_is_fetched(
 def test_fetched_model_is_complete_without_pickles_code_and_variants(
     checkout: Path, hub: ModelHub, tmp_path: Path
 ) -> None:
-    hub.cut_after, hub.cuts = 1_000_000, 2
+    sent = hub.cut_after = 16 * TRANSFER_BLOCK
+    hub.cuts = 2
     told = models(checkout, hub, "fetch", "studio/small", str(tmp_path / "models"))
     assert "done" in told, told
     folder = Path(told["done"]["folder"])
     assert folder == tmp_path / "models" / "studio--small"
     assert model_folder(str(folder)) == folder
     assert (folder / UNET).read_bytes() == (hub.folder / UNET).read_bytes()
-    assert asked_for(hub, UNET) == ["", "bytes=1000000-", "bytes=2000000-"]
+    assert asked_for(hub, UNET) == ["", f"bytes={sent}-", f"bytes={2 * sent}-"]
     names = {path.name for path in folder.rglob("*")}
     assert not names & {"pipeline.py", "diffusion_pytorch_model.bin"}
     assert not [name for name in names if "fp16" in name or name.endswith(".part")]

@@ -406,7 +406,13 @@ def test_queued_jobs_run_in_the_order_they_are_put_in(session: EngineSession, fo
     running_one = session.submit(edit("steps 100000", folder))
     second, third, fourth = (session.submit(edit("steps 3", folder)) for _ in range(3))
     running(session, running_one)
-    with closing(Stranger(ready(session, folder)).authenticated()) as client:
+    endpoint = Endpoint.read(folder / "run") or pytest.fail()
+    with closing(Stranger(endpoint).authenticated()) as client:
+
+        def all_have_arrived() -> bool:
+            return len(client.call("job.status")["result"]["jobs"]) == 4
+
+        until(all_have_arrived, "the engine has read every job")
         assert client.call("job.order", jobs="all")["error"]["data"]["code"] == "bad_request"
         # Jobs that nobody knows or that run already are passed over, others keep their turns.
         told = client.call("job.order", jobs=["x", fourth.id, running_one.id, second.id])["result"]
@@ -414,10 +420,15 @@ def test_queued_jobs_run_in_the_order_they_are_put_in(session: EngineSession, fo
     session.order([third, fourth])
     session.cancel(running_one)
     begun: list[Job] = []
-    while len(begun) < 3:
-        begun += [j for j in session.poll() if j.progress is not None and j not in begun][:1]
-        begun = [j for j in begun if j is not running_one]
-        time.sleep(0.001)
+
+    def all_began() -> bool:
+        # Without time for more, a poll takes one message: two jobs never begin within one poll.
+        for job in session.poll(budget_seconds=0.0):
+            if job.progress is not None and job is not running_one and job not in begun:
+                begun.append(job)
+        return len(begun) == 3
+
+    until(all_began, "all three have run")
     assert begun == [third, fourth, second]
 
 

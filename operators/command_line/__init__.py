@@ -13,13 +13,15 @@ from typing import Any
 import bpy
 
 from ...tokenflow_engine.client.errors import TokenFlowError
-from ...tokenflow_engine.client.step_report import StepReport
-from .arguments import parser
-from .verbs import VERBS
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run a verb; return the process's exit code, 0 or one of `client.errors.EXIT_CODES`."""
+    # No window needs any of these: its start does not wait for them.
+    from ...tokenflow_engine.client.step_report import StepReport
+    from .arguments import parser
+    from .verbs import VERBS
+
     as_json = "--json" in arguments
     report = StepReport("--openjd" in arguments)
     try:

@@ -17,7 +17,8 @@ from ...sequencer.project_edits import preset_values
 from ...sequencer.queue_timer import edit_queue
 from ...sequencer.settings import request_template
 from ...sequencer.source_strip import named_strip
-from ...sequencer.strip_edit import Stage, StripEdit
+from ...sequencer.stage import Stage
+from ...sequencer.strip_edit import StripEdit
 from ...tokenflow_engine.client.progress import EditResult
 from ...tokenflow_engine.client.step_report import StepReport
 from .arguments import given_options

@@ -65,7 +65,7 @@ def test_an_edit_that_does_not_fit_is_offered_a_smaller_plan(work: Path) -> None
     settings.model_folder = str(work)
     settings.use_size, settings.size = True, (1920, 1080)
     settings.device, settings.dtype = "cuda", "float16"
-    plan = room("operators.smaller_plan")
+    plan = room("sequencer.edit_estimate")
     assert plan.estimate(bpy.context).available is None
     assert not bpy.ops.tokenflow.smaller_plan.poll(), "nobody knows the memory"
     devices = [{"id": "cuda", "name": "GPU", "memory_mb": 8192}]

@@ -49,9 +49,37 @@ def test_a_model_is_described_fetched_used_and_removed(work: Path) -> None:
         assert bpy.ops.tokenflow.use_model(name=folder.name) == {"FINISHED"}
         assert bpy.context.scene.tokenflow.model_folder == str(folder)
         assert bpy.ops.tokenflow.remove_model(name=folder.name) == {"FINISHED"}
-        assert not list((work / "models").iterdir()) and models.local_models() == []
+        assert not folder.exists() and models.local_models() == []
     finally:
         os.environ.pop("HF_ENDPOINT", None)
+        settings.models_folder = ""
+        bpy.context.preferences.system.use_online_access = False
+        room("installation.task_timer").forget("model")
+
+
+def test_a_single_file_is_listed_configured_used_and_removed(work: Path) -> None:
+    settings = bpy.context.preferences.addons[EXTENSION].preferences
+    settings.models_folder = str(work)
+    file = work / "dreamy.safetensors"
+    file.write_bytes(b"weights")
+    models = room("operators.models")
+    try:
+        assert models.look_at_models() == [file]
+        assert models.lacks_configuration(file)
+        assert "dreamy.safetensors" in drawn()
+        assert not bpy.ops.tokenflow.configure_model.poll(), "online access is off"
+        bpy.context.preferences.system.use_online_access = True
+        assert bpy.ops.tokenflow.configure_model(file=str(file)) == {"FINISHED"}
+        assert "can't be read as a model" in _finish().error.message
+        (work / "dreamy").mkdir()
+        (work / "dreamy" / "model_index.json").write_text("{}")
+        assert models.look_at_models() == [file] and not models.lacks_configuration(file)
+        assert bpy.ops.tokenflow.use_model(name=file.name) == {"FINISHED"}
+        assert bpy.context.scene.tokenflow.model_folder == str(file)
+        assert bpy.ops.tokenflow.remove_model(name=file.name) == {"FINISHED"}
+        assert models.local_models() == []
+        assert not file.exists() and not (work / "dreamy").exists()
+    finally:
         settings.models_folder = ""
         bpy.context.preferences.system.use_online_access = False
         room("installation.task_timer").forget("model")

@@ -15,6 +15,7 @@ from project import (
     assert_result_shows_the_same,
     choose,
     new_project,
+    pixels,
     place_result,
     place_unchanged,
     read_strip,
@@ -220,3 +221,18 @@ def test_frames_beside_a_saved_project_are_named_relative_to_it(work: Path) -> N
     assert result.directory.startswith("//result")
     assert result.tokenflow.folder.startswith("//result")
     assert Path(bpy.path.abspath(result.directory)) == work / "result"
+
+
+def test_a_blank_picture_of_any_size_tells_a_strip_its_size(work: Path) -> None:
+    strips = bpy.context.scene.sequence_editor.strips
+    module = room("sequencer.stand_in")
+    for channel, size in enumerate(((1, 1), (8, 8), (61, 47), (192, 65), (4097, 33)), 1):
+        with module.stand_in(size) as blank:
+            strip = strips.new_image(
+                name="blank", filepath=str(blank), channel=channel, frame_start=1
+            )
+        assert (strip.elements[0].orig_width, strip.elements[0].orig_height) == size
+        file = work / f"{channel}.jpg"
+        file.write_bytes(module.blank_jpeg(*size))
+        picture = pixels(file)
+        assert picture.shape == (size[1], size[0], 3) and picture.min() == picture.max() == 128

@@ -56,13 +56,17 @@ def write(text: str, x: int, y: int) -> None:
 
 def screenshot(name: str) -> Script:
     """Photograph the screen; Blender goes on meanwhile."""
-    folder = Path(os.environ["TOKENFLOW_SCREENSHOTS"])
-    folder.mkdir(parents=True, exist_ok=True)
-    # Blender's own screenshot is black under a software renderer.
-    camera = subprocess.Popen(["import", "-window", "root", str(folder / f"{name}.png")])
+    camera = _photograph(name)
     while camera.poll() is None:
         yield 0.1
     assert camera.returncode == 0
+
+
+def _photograph(name: str) -> subprocess.Popen:
+    folder = Path(os.environ["TOKENFLOW_SCREENSHOTS"])
+    folder.mkdir(parents=True, exist_ok=True)
+    # Blender's own screenshot is black under a software renderer.
+    return subprocess.Popen(["import", "-window", "root", str(folder / f"{name}.png")])
 
 
 def open_tab(area: Area, name: str) -> Script:
@@ -125,6 +129,17 @@ def click(area: Area, wanted: str, kind: str = "UI", across: float = 0.5) -> Scr
     yield 0.3
 
 
+def close_popup(area: Area) -> Script:
+    """Close what Blender has opened over the panel, such as an error's text; the mouse moves away
+    from it."""
+    timeline = region(area, "WINDOW")
+    x, y = timeline.x + timeline.width // 4, timeline.y + timeline.height // 4
+    move(x, y)
+    yield 0.3
+    press("ESC", x, y)
+    yield 0.5
+
+
 def fill_in(area: Area, name: str, text: str) -> Script:
     """Click into a text field, replace what is in it, confirm."""
     x, y = yield from find(area, f"property {name}")
@@ -138,7 +153,7 @@ def fill_in(area: Area, name: str, text: str) -> Script:
     yield 0.3
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 240.0) -> Script:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 900.0) -> Script:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -160,6 +175,7 @@ def play(script: Script) -> None:
         except BaseException:
             traceback.print_exc()
             sys.stderr.flush()
+            _photograph("failure").wait()
             os._exit(3)
 
     bpy.app.timers.register(advance, first_interval=1.0)

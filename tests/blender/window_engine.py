@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
 # Blender runs this file by name and does not look for modules beside it.
@@ -32,7 +33,7 @@ SECONDS = 900
 
 
 def _room(name: str):
-    return sys.modules[f"{EXTENSION}.{name}"]
+    return import_module(f"{EXTENSION}.{name}")
 
 
 def _timer():

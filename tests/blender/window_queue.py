@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from importlib import import_module
 from pathlib import Path
 
 # Blender runs this file by name and does not look for modules beside it.
@@ -19,6 +20,7 @@ from project import scripted_engine
 from window import (
     Script,
     click,
+    close_popup,
     open_tab,
     play,
     press,
@@ -30,12 +32,12 @@ from window import (
 )
 
 EXTENSION = "bl_ext.user_default.tokenflow_edit"
-_BESIDE_THE_LIST, _IN_THE_ROW = 0.865, 0.758
+_BESIDE_THE_LIST, _IN_THE_ROW, _LEFT_OF_TWO = 0.865, 0.758, 0.25
 LONG, SHORT = "steps 3000", "steps 40"
 
 
 def _room(name: str):
-    return sys.modules[f"{EXTENSION}.{name}"]
+    return import_module(f"{EXTENSION}.{name}")
 
 
 def _queue():
@@ -88,6 +90,8 @@ def _click_edit(area, name: str, script: str):
     yield from _click_until(
         area, "tokenflow.edit_strip", lambda: len(_queue().edits) > before, "the edit to begin"
     )
+    # The guide shows these pictures, and a script's words tell a reader nothing.
+    _scene().tokenflow.source_prompt = "a red cone on grass under a blue sky"
     return _queue().edits[-1]
 
 
@@ -135,12 +139,12 @@ def scenario() -> Script:
     yield from _click_until(
         area, "tokenflow.cancel_edit", lambda: first.cancel_requested, "the cross", _IN_THE_ROW
     )
-    yield from wait_until(lambda: first.stage.finished, "the end of the cancelled edit", 60)
+    yield from wait_until(lambda: first.stage.finished, "the end of the cancelled edit")
     _ended(first, "CANCELLED")
-    yield from wait_until(lambda: third.stage.finished, "the third edit", 240)
+    yield from wait_until(lambda: third.stage.finished, "the third edit")
     assert second.stage.name != "DONE", "the second was moved behind it"
     _ended(third, "DONE")
-    yield from wait_until(lambda: second.stage.finished, "the second edit", 240)
+    yield from wait_until(lambda: second.stage.finished, "the second edit")
     _ended(second, "DONE")
     yield 0.7
     yield from screenshot("queue_3_done")
@@ -153,17 +157,17 @@ def scenario() -> Script:
     )
     yield from wait_until(lambda: _works(first), "the edit to run again")
     os.kill(_queue().engine.pid, signal.SIGKILL)
-    yield from wait_until(lambda: first.stage.finished, "the end of the engine", 60)
+    yield from wait_until(lambda: first.stage.finished, "the end of the engine")
     _ended(first, "FAILED")
     assert first.error.code == "engine_lost", first.error
     yield 0.7
     yield from screenshot("queue_4_engine_lost")
     before = first.request.size
     first.request = first.request.__class__(**{**first.request.to_json(), "source_prompt": SHORT})
-    yield from click(area, "tokenflow.retry_smaller")
+    yield from click(area, "tokenflow.retry_smaller", across=_LEFT_OF_TWO)
     assert before is None
     yield from wait_until(lambda: first.request.size == (144, 144), "the smaller size", 20)
-    yield from wait_until(lambda: first.stage.finished, "the edit at a smaller size", 300)
+    yield from wait_until(lambda: first.stage.finished, "the edit at a smaller size")
     _ended(first, "DONE")
 
     # A strip whose file is gone: the sentence and its button stand below the click.
@@ -176,6 +180,7 @@ def scenario() -> Script:
     )
     assert "missing" in _queue().refusal.message
     yield 0.7
+    yield from close_popup(area)
     yield from screenshot("queue_5_refused")
     manager = bpy.context.window_manager
     yield from _click_until(
@@ -189,13 +194,17 @@ def scenario() -> Script:
     edit = yield from _click_edit(area, "red cone 2", SHORT)
     yield from wait_until(lambda: edit.stage.name == "ENGINE", "the engine to get the frames")
     _strips().remove(_strips()["red cone 2"])
-    yield from wait_until(lambda: edit.stage.finished, "the edit of the deleted strip", 240)
+    yield from wait_until(lambda: edit.stage.finished, "the edit of the deleted strip")
     _ended(edit, "UNPLACED")
     yield 0.7
     yield from screenshot("queue_6_not_placed")
     count = len(_strips())
     yield from _click_until(
-        area, "tokenflow.place_result", lambda: len(_strips()) == count + 1, "the placed result"
+        area,
+        "tokenflow.place_result",
+        lambda: len(_strips()) == count + 1,
+        "the placed result",
+        _LEFT_OF_TWO,
     )
     _ended(edit, "DONE")
 
@@ -218,9 +227,10 @@ def scenario() -> Script:
             shown.event_simulate(type="ESC", value="PRESS", x=20, y=20)
             shown.event_simulate(type="ESC", value="RELEASE", x=20, y=20)
         yield 0.5
-    yield from wait_until(lambda: edit.stage.finished, "the result after the render", 60)
+    yield from wait_until(lambda: edit.stage.finished, "the result after the render")
     _ended(edit, "DONE")
 
+    yield from screenshot("queue_7_after_render")
     # Blender is quit in the middle of an edit: the next one offers to resume it.
     _scene().tokenflow.seed = 7
     edit = yield from _click_edit(area, "red cone", LONG)

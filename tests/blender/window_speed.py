@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 # Blender runs this file by name and does not look for modules beside it.
@@ -27,7 +28,7 @@ SECONDS = float(os.environ.get("TOKENFLOW_TEST_SECONDS", "20"))
 
 
 def _room(name: str):
-    return sys.modules[f"{EXTENSION}.{name}"]
+    return import_module(f"{EXTENSION}.{name}")
 
 
 class _Timed:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 # Blender runs this file by name and does not look for modules beside it.
@@ -37,7 +38,7 @@ START, FRAMES, CROPPED = 20, 8, 24
 
 
 def _room(name: str):
-    return sys.modules[f"{EXTENSION}.{name}"]
+    return import_module(f"{EXTENSION}.{name}")
 
 
 def _scene():

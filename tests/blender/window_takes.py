@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
 # Blender runs this file by name and does not look for modules beside it.
@@ -31,7 +32,7 @@ EXTENSION = "bl_ext.user_default.tokenflow_edit"
 
 
 def _room(name: str):
-    return sys.modules[f"{EXTENSION}.{name}"]
+    return import_module(f"{EXTENSION}.{name}")
 
 
 def _scene():
@@ -57,10 +58,10 @@ def _add_clip_with_takes() -> None:
     client = f"{EXTENSION}.tokenflow_engine.client"
     for folder in sorted(Path(os.environ["TOKENFLOW_TEST_TAKES"]).iterdir()):
         pictures = sorted(folder.glob("*.png"))
-        request = sys.modules[f"{client}.edit_request"].EditRequest(
+        request = import_module(f"{client}.edit_request").EditRequest(
             source=str(folder), output=str(folder), prompt=f"a {folder.name} cone on grass"
         )
-        result = sys.modules[f"{client}.progress"].EditResult(
+        result = import_module(f"{client}.progress").EditResult(
             str(folder), len(pictures), 192, 192, None, {}, stability="Very stable."
         )
         add = _room("sequencer.result_strip").add_result_strip

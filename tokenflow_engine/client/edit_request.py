@@ -65,7 +65,7 @@ class EditRequest:
     prompt: what the result shows. negative_prompt: what it must not show.
     source_prompt: what the source shows; helps the inversion, may be empty.
     output: folder for `%05d.png` or `%05d.exr` and `edit.json`; made if missing.
-    model: "embedded" or a folder in diffusers layout.
+    model: "embedded", a folder in diffusers layout, or a single .safetensors file.
     editor: base editor, "pnp" (Plug-and-Play) or "sdedit".
     mode: propagation of the keyframes' features, one of `MODES`.
     steps, inversion_steps: DDIM steps of the edit and of the inversion.

@@ -18,7 +18,7 @@ from .edit_list import EditList, ListedEdit
 from .edit_request import EditRequest
 from .errors import TokenFlowError
 from .job_folder import JobFolder, StepTaken, hash_of, pictures_in
-from .model_hash import fingerprint, model_path
+from .model_hash import fingerprint, model_files, model_path
 from .path_mapping import PathMapping
 from .pieces import piece_count
 from .progress import EditResult
@@ -260,14 +260,14 @@ def _inputs(job: JobFolder, edit: ListedEdit, request: EditRequest, values: dict
 def _known_fingerprint(job: JobFolder, model: str) -> str:
     """The model's hash; every byte is read once for a job, not once for a task."""
     folder = model_path(model)
-    if not folder.is_dir():
+    files = model_files(folder)
+    if not files:
         raise TokenFlowError(
             "unknown_model",
             f"There is no model at {folder}.",
             "Copy it there, or add a path mapping rule that leads to it.",
         )
-    files = sorted(path for path in folder.glob("*/*") if path.is_file())
-    about = [(str(p.relative_to(folder)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    about = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in files]
     step = f"model-{hashlib.blake2b(str(folder).encode(), digest_size=6).hexdigest()}"
     inputs = hash_of({"files": about})
     known = job.finished(step, inputs)

@@ -12,6 +12,7 @@ EXIT_CODES = {
     "unreadable_source": 3,
     "unknown_model": 4,
     "unsafe_model": 4,
+    "no_configuration": 4,
     "no_space": 5,
     "out_of_memory": 6,
     "engine_missing": 7,

@@ -24,6 +24,12 @@ class Progress:
     total: int
     eta_seconds: float | None = None
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """The phase's number, counted from 1 (0 for an unknown one), and how many there are."""
+        number = PHASES.index(self.phase) + 1 if self.phase in PHASES else 0
+        return number, len(PHASES)
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -33,6 +33,10 @@ def run(arguments: list[str]) -> int:
     fetching = verbs.add_parser("fetch", help="fetch a hub model; goes on where it broke off")
     fetching.add_argument("id", metavar="OWNER/NAME")
     fetching.add_argument("folder", type=Path, help="folder that holds models")
+    configuring = verbs.add_parser(
+        "configure", help="fetch the configuration of a single .safetensors file from the hub"
+    )
+    configuring.add_argument("file", type=Path)
     given = parser.parse_args(arguments)
     if given.messages:
         end_with_owner()
@@ -46,6 +50,8 @@ def run(arguments: list[str]) -> int:
             _list(given.folders, given.messages)
         elif given.verb == "describe":
             _describe(given.id, given.messages)
+        elif given.verb == "configure":
+            _configure(given.file, given.messages)
         else:
             _fetch(given.id, given.folder, given.messages)
     except TokenFlowError as error:
@@ -76,6 +82,17 @@ def _describe(model_id: str, messages: bool) -> HubModel:
     else:
         print(f"{model.id}: {spoken_bytes(model.size)}, licence {model.licence}")
     return model
+
+
+def _configure(file: Path, messages: bool) -> None:
+    from ..diffusion.hub import fetch_small_files
+    from ..diffusion.single_file import fetch_configuration
+
+    folder = fetch_configuration(file.absolute(), fetch_small_files)
+    if messages:
+        say_done(folder=str(folder))
+    else:
+        print(folder)
 
 
 def _fetch(model_id: str, folder: Path, messages: bool) -> None:

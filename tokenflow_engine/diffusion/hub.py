@@ -18,7 +18,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
+from huggingface_hub import (
+    HfApi,
+    constants,
+    get_hf_file_metadata,
+    hf_hub_url,
+)
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -40,6 +45,13 @@ CARD = "tokenflow-model.json"
 _WANTED = tuple(f"{part}/{name}" for part in PARTS for name in ("*.json", "*.txt"))
 _WEIGHTS = re.compile(r"(diffusion_pytorch_model|model)(-\d{5}-of-\d{5})?\.safetensors")
 _BLOCK = 1 << 22
+
+TRANSFER_BLOCK = 1 << 16
+"""Bytes that arrive before they are written: what a broken connection can lose at most."""
+
+# huggingface_hub (2.4) gathers 10 MB before it writes, and throws away what it has gathered when
+# the connection breaks: a line that breaks more often than that never ends. There is no parameter.
+constants.DOWNLOAD_CHUNK_SIZE = TRANSFER_BLOCK
 
 
 @dataclass(frozen=True)
@@ -136,6 +148,18 @@ def fetch(model: HubModel, models: Path, gained: Callable[[int], None]) -> Path:
     (staging / CARD).write_text(json.dumps(card, indent=1), encoding="utf-8")
     staging.replace(target)
     return target
+
+
+def fetch_small_files(model_id: str, folder: Path) -> None:
+    """Fetch what describes a model into a folder: configurations and vocabulary, no weights.
+
+    Raises:
+        TokenFlowError: as `describe`.
+    """
+    model = describe(model_id)
+    for file in model.files:
+        if not file.path.endswith(".safetensors"):
+            _fetch_file(model, file, folder, lambda _count: None)
 
 
 def folder_name(model_id: str) -> str:

@@ -1,4 +1,4 @@
-"""Load a Stable Diffusion model from a folder in diffusers layout."""
+"""Load a Stable Diffusion model: a folder in diffusers layout, or one `.safetensors` file."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from ..client.edit_request import LATENT_CELL
 from ..client.errors import TokenFlowError
 from ..client.model_hash import PARTS, fingerprint, model_path
 from .schedule import NoiseSchedule
+from .single_file import UNREADABLE, checked_single_file, load_single_file
 
 WEIGHTS = ("unet", "vae", "text_encoder")
 PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
@@ -102,7 +103,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def model_folder(name: str) -> Path:
-    """The folder of a model, checked for completeness before anything is loaded.
+    """The folder or file of a model, checked for completeness before anything is loaded.
 
     Raises:
         TokenFlowError: "unknown_model" where there is no such model or a part of it is missing,
@@ -112,16 +113,14 @@ def model_folder(name: str) -> Path:
     if folder.is_file():
         if folder.suffix in PICKLED:
             raise _pickled(folder)
-        raise TokenFlowError(
-            "unknown_model",
-            f"{folder} is a single file, not a model folder.",
-            "Convert it to a folder in diffusers layout and choose that.",
-        )
+        checked_single_file(folder)
+        return folder
     if not folder.is_dir():
         raise TokenFlowError(
             "unknown_model",
             f"There is no model at {name!r}.",
-            'Choose "embedded" or a folder with a Stable Diffusion model in diffusers layout.',
+            'Choose "embedded", a folder with a Stable Diffusion model in diffusers layout, or a '
+            ".safetensors file.",
         )
     missing = [part for part in PARTS if not (folder / part).is_dir()]
     if not missing:
@@ -154,16 +153,11 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> Diffusion
     # Its bars would run into our own progress.
     transformers.utils.logging.disable_progress_bar()
     diffusers.utils.logging.disable_progress_bar()
-    safe: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
     vae_dtype = torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
-    whole = safe | {"low_cpu_mem_usage": False}
+    read = _read_file if folder.is_file() else _read_folder
     try:
-        scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
-        unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, **whole)
-        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=vae_dtype, **whole)
-        text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype, **safe)
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+        unet, vae, text_encoder, tokenizer, scheduler = read(folder, dtype, vae_dtype)
+    except UNREADABLE as error:
         raise TokenFlowError(
             "unknown_model",
             f"The model in {folder} can't be read.",
@@ -195,6 +189,32 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> Diffusion
         fingerprint(folder),
         int(unet.config.sample_size) * LATENT_CELL,
         guidance_gain(folder),
+    )
+
+
+def _read_folder(folder: Path, dtype: torch.dtype, vae_dtype: torch.dtype) -> tuple[Any, ...]:
+    """UNet, autoencoder, text encoder, tokenizer and scheduler."""
+    safe: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+    whole = safe | {"low_cpu_mem_usage": False}
+    return (
+        UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, **whole),
+        AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=vae_dtype, **whole),
+        CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype, **safe),
+        CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
+        DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True),
+    )
+
+
+def _read_file(file: Path, dtype: torch.dtype, vae_dtype: torch.dtype) -> tuple[Any, ...]:
+    """The same of a single file."""
+    configuration = checked_single_file(file)
+    pipeline = load_single_file(file, configuration, dtype, vae_dtype)
+    return (
+        pipeline.unet,
+        pipeline.vae,
+        pipeline.text_encoder,
+        pipeline.tokenizer,
+        DDIMScheduler.from_pretrained(configuration / "scheduler", local_files_only=True),
     )
 
 

@@ -24,6 +24,7 @@ DERIVED = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "BL_proxy"})
 """Names that file browsers and Blender's proxies leave in any folder of pictures."""
 
 WINDOWS_DISK_FULL = (39, 112)
+_ATTEMPTS = 8
 
 
 @contextlib.contextmanager
@@ -41,11 +42,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
     target = target.resolve()
     missing = [folder for folder in target.parents if not folder.exists()]
     with full_disk_explained(target.parent), _refusal_explained(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _recover(target)
-        _require_ours(target)
-        staging = target.with_name(f"{_mark(target)}{os.getpid()}-{uuid.uuid4().hex[:8]}")
-        staging.mkdir()
+        staging = _new_staging(target)
     try:
         with full_disk_explained(target.parent):
             yield staging
@@ -58,6 +55,26 @@ def staged_folder(target: Path) -> Iterator[Path]:
             # Only what is empty goes, which is nothing once the result is in its place.
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+def _new_staging(target: Path) -> Path:
+    """An empty folder beside the target, whose parents are made.
+
+    An edit that was cancelled takes the folders away that it made, if they are empty: perhaps in
+    the moment in which the same edit, tried again, is about to use them.
+    """
+    staging = target.with_name(f"{_mark(target)}{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    for attempts_left in reversed(range(_ATTEMPTS)):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _recover(target)
+            _require_ours(target)
+            staging.mkdir()
+            break
+        except FileNotFoundError:
+            if not attempts_left:
+                raise
+    return staging
 
 
 @contextlib.contextmanager

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..client.edit_request import DTYPES, EDITORS, MODES
+from ..client.single_file import INDEX, SUFFIX, configuration_place
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_MODEL_INDEX = "model_index.json"
 
 
 def capabilities(devices: list[dict[str, Any]] | None) -> dict[str, Any]:
@@ -45,18 +45,22 @@ def find_devices() -> list[dict[str, Any]]:
 
 
 def models(folders: list[str]) -> list[dict[str, Any]]:
-    """The embedded model and every diffusers pipeline that is, or lies directly in, a folder."""
+    """The embedded model, and every diffusers pipeline and single file directly in a folder."""
     found = []
     embedded = _PACKAGE / "models" / "embedded"
-    if (embedded / _MODEL_INDEX).is_file():
+    if (embedded / INDEX).is_file():
         found.append({"id": "embedded", "title": "Embedded demonstration", "path": str(embedded)})
     for folder in map(Path, folders):
         if not folder.is_absolute() or not folder.is_dir():
             continue
-        candidates = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+        files = [] if (folder / INDEX).is_file() else sorted(folder.glob(f"*{SUFFIX}"))
+        of_files = {configuration_place(file) for file in files}
+        inside = sorted(path for path in folder.iterdir() if path.is_dir())
+        candidates = [folder, *(path for path in inside if path not in of_files)]
         found += [
             {"id": str(path), "title": path.name, "path": str(path)}
             for path in candidates
-            if (path / _MODEL_INDEX).is_file()
+            if (path / INDEX).is_file()
         ]
+        found += [{"id": str(p), "title": p.name, "path": str(p)} for p in files]
     return found
