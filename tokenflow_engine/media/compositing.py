@@ -23,28 +23,36 @@ RAMP = (0.3, 0.7)
 """Shares that become 0 and 1, so that what is far from the region is left alone altogether."""
 
 
-def share_of_edit(source: NDArray[np.uint8], inside: NDArray[np.bool_]) -> Floats:
+def share_of_edit(
+    source: NDArray[np.uint8],
+    inside: NDArray[np.bool_],
+    *,
+    band: int = BAND,
+    radius: int = RADIUS,
+    ramp: tuple[float, float] = RAMP,
+) -> Floats:
     """How much of each pixel the edit gives, (H, W) in [0, 1].
 
     As in matting with three areas (Levin, Lischinski, Weiss, CVPR 2006): what lies well within a
     region or well outside of it is known; in between a pixel goes where its colour belongs.
 
-    source: (H, W, 3) from 0 to 255. inside: (h, w), the cells of the region.
+    source: (H, W, 3) from 0 to 255. inside: (h, w), the cells of the region. band: cells; radius:
+        pixels; ramp: shares.
     """
     size = source.shape[1], source.shape[0]
-    trust = np.where(_known(inside) | _known(~inside), 1, DOUBT).astype(np.float32)
+    trust = np.where(_known(inside, band) | _known(~inside, band), 1, DOUBT).astype(np.float32)
     fine = guided_filter(
         np.asarray(source / 255, np.float32),
         np.asarray(cv2.resize(inside.astype(np.float32), size), np.float32),
-        RADIUS,
+        radius,
         SMOOTHNESS,
         np.asarray(cv2.resize(trust, size, interpolation=cv2.INTER_NEAREST), np.float32),
     )
-    low, high = RAMP
+    low, high = ramp
     return np.asarray(np.clip((fine - low) / (high - low), 0, 1), np.float32)
 
 
-def _known(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _known(cells: NDArray[np.bool_], band: int) -> NDArray[np.bool_]:
     """The cells (h, w) that are farther than the band from all others, and of connected cells that
     are narrower than that, the middle."""
     if not cells.any():
@@ -55,7 +63,7 @@ def _known(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
     labels = np.asarray(found, np.intp)
     deepest = np.zeros(count)
     np.maximum.at(deepest, labels, depth)
-    return np.asarray(cells & (depth > np.minimum(BAND, deepest - 1)[labels]))
+    return np.asarray(cells & (depth > np.minimum(band, deepest - 1)[labels]))
 
 
 def composite(source: NDArray[np.uint8], edited: Floats, share: Floats) -> Floats:
