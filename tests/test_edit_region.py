@@ -78,7 +78,7 @@ def test_a_doubtful_island_is_left_out_and_a_sure_one_stays_with_what_it_touches
     assert np.array_equal(inside, wanted)
 
 
-def test_values_at_the_middles_are_sure() -> None:
+def test_values_at_the_thresholds_are_sure() -> None:
     found = np.array([[[INSIDE, CUT, OUTSIDE]]], np.float32)
     assert cells_inside(found, LEVELS).tolist() == [[[True, True, False]]]
 

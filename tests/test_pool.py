@@ -16,6 +16,7 @@ from tokenflow_engine.comparison.pool import (
     one_of_each_class,
     pooled,
     read_records,
+    without,
     write,
 )
 from tokenflow_engine.comparison.scoring import METRICS
@@ -52,6 +53,12 @@ def test_no_mean_is_over_other_clips_than_its_neighbour() -> None:
     assert {r.clip for r in by_every_method(found)} == {"00_a"}
     assert {r.method for r in of_every_clip(found)} == {"vae", "smooth"}
     assert one_of_each_class(found) == {"ground": "00_a", "sky": "01_b"}
+
+
+def test_a_metric_is_left_out() -> None:
+    kept = without(FIRST, ["warp_error"])
+    assert all(math.isnan(r.scores["warp_error"]) for r in kept)
+    assert [r.scores["edit_success"] for r in kept] == [0.0, 0.5, 0.5]
 
 
 def test_records_outlive_their_file(tmp_path: Path) -> None:

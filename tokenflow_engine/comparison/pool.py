@@ -11,6 +11,7 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -52,6 +53,12 @@ def pooled(runs: Iterable[Sequence[Record]]) -> list[Record]:
         found.setdefault((record.clip, record.method, record.seed), record)
     order = list(METHODS)
     return sorted(found.values(), key=lambda r: (r.clip, order.index(r.method), r.seed))
+
+
+def without(records: Iterable[Record], metrics: Iterable[str]) -> list[Record]:
+    """The records with some metrics left out, as the times of a machine that had other work."""
+    blank = dict.fromkeys(metrics, math.nan)
+    return [replace(record, scores=record.scores | blank) for record in records]
 
 
 def by_every_method(records: Sequence[Record]) -> list[Record]:
@@ -106,9 +113,12 @@ def _write_sheets(runs: Sequence[Path], output: Path, clips: Iterable[str]) -> d
     return places
 
 
-def write(runs: Sequence[Path], output: Path) -> None:
-    """Tables, plot, page, and one picture of frames for each class."""
-    records = pooled(read_records(run / CSV) for run in runs)
+def write(runs: Sequence[Path], output: Path, left_out: Sequence[str] = ()) -> None:
+    """Tables, plot, page, and one picture of frames for each class.
+
+    left_out: metrics that are not shown.
+    """
+    records = without(pooled(read_records(run / CSV) for run in runs), left_out)
     settings = json.loads((runs[0] / JSON).read_text(encoding="utf-8"))["settings"]
     scope = ", ".join(f"{name} {value}" for name, value in settings.items())
     sheets = _write_sheets(runs, output, one_of_each_class(records).values())
@@ -138,8 +148,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", metavar="RUN", type=Path, nargs="+")
     parser.add_argument("--output", metavar="DIR", type=Path, required=True)
+    parser.add_argument(
+        "--without", metavar="METRIC", choices=list(METRICS), action="append", default=[]
+    )
     options = parser.parse_args()
-    write(options.runs, options.output)
+    write(options.runs, options.output, options.without)
 
 
 if __name__ == "__main__":
