@@ -18,6 +18,7 @@ from tokenflow_engine.phases.edit_region import (
     find_region,
     otsu_classes,
     softened,
+    sure_bins,
 )
 from tokenflow_engine.phases.invert import Inversion, invert_source
 from tokenflow_engine.phases.meter import ProgressMeter
@@ -43,6 +44,22 @@ def test_one_heap_leaves_little_between_its_halves() -> None:
     histogram[40:50] = 1
     _, lower, upper = otsu_classes(histogram)
     assert upper - lower == pytest.approx(5)
+
+
+def test_a_quarter_of_each_class_is_sure_however_narrow_it_is() -> None:
+    histogram = np.zeros(100, np.int64)
+    histogram[10:20], histogram[70:80] = 5, 3
+    outside, cut, inside = sure_bins(histogram, otsu_classes(histogram))
+    assert 10 < outside < 20 <= cut <= 70 < inside < 80
+    assert histogram[: int(outside)].sum() >= 50 / 4
+    assert histogram[int(np.ceil(inside)) :].sum() >= 30 / 4
+
+
+def test_a_wide_class_is_sure_a_fifth_beyond_its_mean() -> None:
+    histogram = np.zeros(1000, np.int64)
+    histogram[100:400], histogram[600:900] = 5, 5
+    classes = otsu_classes(histogram)._replace(split=500)
+    assert sure_bins(histogram, classes) == pytest.approx((199.4, 500, 799.4), abs=26)
 
 
 OUTSIDE, CUT, INSIDE = LEVELS = Thresholds(1.0, 2.0, 4.0)
