@@ -11,7 +11,15 @@ import torch
 
 from tokenflow_engine.client.edit_request import EditRequest
 from tokenflow_engine.media.pictures import write_png
-from tokenflow_engine.phases.edit_region import EditRegion, find_region, otsu_threshold, softened
+from tokenflow_engine.phases.edit_region import (
+    EditRegion,
+    Thresholds,
+    cells_inside,
+    find_region,
+    otsu_classes,
+    softened,
+    sure_bins,
+)
 from tokenflow_engine.phases.invert import Inversion, invert_source
 from tokenflow_engine.phases.meter import ProgressMeter
 from tokenflow_engine.phases.prepare import prepare
@@ -24,17 +32,72 @@ SOURCE, TARGET = "a red ball on grass under a blue sky", "a wooden ball on grass
 
 
 def test_two_heaps_are_parted_between_them() -> None:
-    histogram = np.zeros(100)
+    histogram = np.zeros(100, np.int64)
     histogram[10:20], histogram[70:80] = 5, 3
-    split, gap = otsu_threshold(histogram)
+    split, lower, upper = otsu_classes(histogram)
     assert 20 <= split <= 70
-    assert gap == pytest.approx(60)
+    assert (lower, upper) == pytest.approx((14.5, 74.5))
 
 
 def test_one_heap_leaves_little_between_its_halves() -> None:
-    histogram = np.zeros(100)
+    histogram = np.zeros(100, np.int64)
     histogram[40:50] = 1
-    assert otsu_threshold(histogram)[1] == pytest.approx(5)
+    _, lower, upper = otsu_classes(histogram)
+    assert upper - lower == pytest.approx(5)
+
+
+def test_a_quarter_of_each_class_is_sure_however_narrow_it_is() -> None:
+    histogram = np.zeros(100, np.int64)
+    histogram[10:20], histogram[70:80] = 5, 3
+    outside, cut, inside = sure_bins(histogram, otsu_classes(histogram))
+    assert 10 < outside < 20 <= cut <= 70 < inside < 80
+    assert histogram[: int(outside)].sum() >= 50 / 4
+    assert histogram[int(np.ceil(inside)) :].sum() >= 30 / 4
+
+
+def test_a_wide_class_is_sure_a_fifth_beyond_its_mean() -> None:
+    histogram = np.zeros(1000, np.int64)
+    histogram[100:400], histogram[600:900] = 5, 5
+    classes = otsu_classes(histogram)._replace(split=500)
+    assert sure_bins(histogram, classes) == pytest.approx((199.4, 500, 799.4), abs=26)
+
+
+OUTSIDE, CUT, INSIDE = LEVELS = Thresholds(1.0, 2.0, 4.0)
+
+
+def test_a_doubtful_hole_is_filled_and_a_sure_one_stays() -> None:
+    ground = np.full((1, 12, 12), 5.0, np.float32)
+    ground[0, 2:4, 2:5] = 1.5
+    ground[0, 7, 7] = 0.5
+    inside = cells_inside(ground, LEVELS)
+    assert inside[0, 2:4, 2:5].all()
+    assert not inside[0, 7, 7]
+    assert np.count_nonzero(~inside) == 1
+
+
+def test_a_changed_grounds_object_stays_a_hole_with_its_doubtful_rim() -> None:
+    ground = np.full((1, 12, 12), 5.0, np.float32)
+    ground[0, 3:9, 3:9] = 1.5
+    ground[0, 5:7, 5:7] = 0.5
+    assert np.array_equal(cells_inside(ground, LEVELS), ground >= CUT)
+
+
+def test_a_doubtful_island_is_left_out_and_a_sure_one_stays_with_what_it_touches() -> None:
+    found = np.full((2, 12, 12), 0.5, np.float32)
+    found[0, 1:3, 1:4] = 3.0
+    found[0, 6:10, 6:10] = 3.0
+    found[0, 8, 8] = 4.5
+    # Corners do not join: this one is on its own.
+    found[0, 10, 10] = 3.0
+    inside = cells_inside(found, LEVELS)
+    wanted = np.zeros_like(inside)
+    wanted[0, 6:10, 6:10] = True
+    assert np.array_equal(inside, wanted)
+
+
+def test_values_at_the_thresholds_are_sure() -> None:
+    found = np.array([[[INSIDE, CUT, OUTSIDE]]], np.float32)
+    assert cells_inside(found, LEVELS).tolist() == [[[True, True, False]]]
 
 
 def test_a_softened_region_holds_all_of_itself_and_fades_within_a_cell() -> None:

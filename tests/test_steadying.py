@@ -9,7 +9,7 @@ import pytest
 
 from tokenflow_engine.evaluation.metrics import psnr, warp_error
 from tokenflow_engine.evaluation.optical_flow import SourceFlow
-from tokenflow_engine.phases.steadying import agreement, steadied
+from tokenflow_engine.phases.steadying import agreement, steadied, with_contrast
 from tokenflow_engine.toyworld import sample_clip
 from tokenflow_engine.toyworld.clips import Clip
 
@@ -83,3 +83,21 @@ def test_agreement_is_full_for_equal_views_and_none_for_others() -> None:
     grey = np.full((16, 16, 3), 100, np.uint8)
     assert np.array_equal(agreement(grey, grey), np.ones((16, 16)))
     assert agreement(grey, grey + 40).max() < 1e-6
+
+
+def test_what_averaging_takes_of_the_contrast_is_given_back() -> None:
+    rng = np.random.default_rng(3)
+    own, others = rng.normal(0, 20, (2, 64, 64, 3)).astype(np.float32) + 120
+    averaged = (own + others) / 2
+    restored = with_contrast(averaged, own)
+    assert averaged.std() < 0.8 * own.std()
+    assert restored.std() == pytest.approx(own.std(), rel=0.05)
+    assert np.corrcoef(restored.ravel(), averaged.ravel())[0, 1] > 0.97
+
+
+def test_contrast_is_never_taken_and_at_most_doubled() -> None:
+    rng = np.random.default_rng(4)
+    rough = rng.normal(120, 20, (64, 64, 3)).astype(np.float32)
+    flat = np.full((64, 64, 3), 120, np.float32)
+    assert np.allclose(with_contrast(rough, flat), rough, atol=1e-3)
+    assert with_contrast((rough - 120) / 8 + 120, rough).std() < 2.05 * rough.std() / 8

@@ -128,7 +128,7 @@ class EditRequest:
     pnp_features: float = 0.8
     sdedit_start: float = 0.9
     region: str = "auto"
-    steadying: int = 2
+    steadying: int = 3
     variation: float = 0.0
     preview_frames: int = 0
     frames: tuple[int, int] | None = None

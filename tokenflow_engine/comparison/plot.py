@@ -16,7 +16,7 @@ LEFT, TOP, RIGHT, BOTTOM = 64, 24, 260, 56
 """Margins in pixels; the legend stands in the right one."""
 COLOURS = (
     *("#888888", "#444444", "#d55e00", "#e69f00", "#cc79a7", "#56b4e9", "#0072b2", "#009e73"),
-    *("#8c564b", "#7f3fbf", "#b8a000"),
+    *("#8c564b", "#7f3fbf", "#b8a000", "#1a1a66", "#66c2a5"),
 )
 """Okabe and Ito's, which the colour-blind can tell apart, and some more for the ablations."""
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..diffusion.autoencoder import decode_levels
 from ..media.alpha import without_backdrop
-from ..media.compositing import composite
+from ..media.compositing import composite, share_of_edit
 from ..media.fit import edited_part, resample, result_size
 from ..media.picture_files import write_picture
 from ..media.stills import numbered_pictures, read_alpha
@@ -69,17 +69,23 @@ def edited_levels(
 ) -> Iterator[np.ndarray]:
     """The edit's pictures, float32 (H, W, 3) from 0 to 255, from latents (F, 4, h, w).
 
-    Outside of the edit's region they are the source's own; steadied as asked.
+    Steadied as asked; outside of the edit's region they are the source's own.
     """
     parts = [list(some) for some in chunks(run.frames, DECODED_AT_ONCE)]
     levels: Iterator[np.ndarray] = (
         level for frames in parts for level in _decoded(run, latents[frames])
     )
-    if region is not None:
-        weights = (row for frames in parts for row in region.weights(frames)[:, 0].numpy())
-        levels = map(composite, run.read(), levels, weights)
     radius = run.request.steady_radius
-    return steadied(levels, run.read(), radius) if radius else levels
+    if radius:
+        levels = steadied(levels, run.read(), radius)
+    if region is None:
+        return levels
+    cells = (row for frames in parts for row in region.inside(frames))
+    # Laid over last, so that the source's pixels are not averaged.
+    return (
+        composite(source, level, share_of_edit(source, inside))
+        for source, level, inside in zip(run.read(), levels, cells, strict=True)
+    )
 
 
 def _decoded(run: EditRun, rows: Tensor) -> Iterator[np.ndarray]:

@@ -21,8 +21,17 @@ from ..evaluation.optical_flow import dense_flow, warp
 Picture = NDArray[np.uint8]
 Levels = NDArray[np.float32]
 
-AGREEMENT = 6.0
+AGREEMENT = 10.0
 """Grey levels between the source's two views of a point at which its weight has fallen to 1/e."""
+
+DETAIL = 17
+"""Pixels around a point over which its contrast is measured."""
+
+MOST_GAIN = 2.0
+"""How far the contrast that averaging takes is given back, as a factor."""
+
+_NOISE = 1.0
+"""Variance in grey levels that counts as no contrast."""
 
 _BLUR = 5
 """Pixels over which the agreement is averaged, so that a point is judged by its surroundings."""
@@ -58,7 +67,25 @@ def _steady(window: deque[tuple[Picture, Levels]], place: int) -> Levels:
         weight = agreement(source, warp(other_source, field))
         total += weight[..., None] * warp(other_edited, field, cv2.INTER_CUBIC)
         weights += weight
-    return np.asarray(np.clip(total / weights[..., None], 0, 255), np.float32)
+    mean = with_contrast(total / weights[..., None], edited)
+    return np.asarray(np.clip(mean, 0, 255), np.float32)
+
+
+def with_contrast(averaged: Levels, single: Levels) -> Levels:
+    """An averaged picture with the local contrast of a single one; both (H, W, 3), grey levels.
+
+    Averaging what lies elsewhere in each frame, as the veins of a marble, leaves a weak trace of
+    it; this makes the trace as strong as it was, and it stays as steady as the average.
+    """
+
+    def mean(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(cv2.blur(x, (DETAIL, DETAIL)), np.float32)
+
+    base = mean(averaged)
+    detail, wanted = averaged - base, single - mean(single)
+    ratio = (mean((wanted**2).sum(-1)) + _NOISE) / (mean((detail**2).sum(-1)) + _NOISE)
+    gain = np.clip(np.sqrt(ratio), 1, MOST_GAIN)[..., None]
+    return np.asarray(base + gain * detail, np.float32)
 
 
 def agreement(first: NDArray[np.generic], second: NDArray[np.generic]) -> NDArray[np.float32]:

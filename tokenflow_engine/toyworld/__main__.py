@@ -30,6 +30,9 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument(
         "--clips", type=int, default=8, help="clips of the evaluation set (%(default)s)"
     )
+    arguments.add_argument(
+        "--first", type=int, default=0, help="number of its first clip (%(default)s)"
+    )
     arguments.add_argument("--seed", type=int, default=11, help="which clip (%(default)s)")
     arguments.add_argument("--frames", type=int, default=16, help="(%(default)s)")
     arguments.add_argument("--size", type=int, default=128, help="pixels a side (%(default)s)")
@@ -65,10 +68,14 @@ def main(argv: list[str] | None = None) -> int:
     if (options.clip is None) == (options.evaluation_set is None):
         arguments.error("give either a movie file to write or --evaluation-set DIR")
     if options.evaluation_set is not None:
-        if options.clips < 1 or options.frames < 2:
+        if options.clips < 1 or options.frames < 2 or options.first < 0:
             arguments.error("an evaluation set needs at least one clip of two frames")
         entries = write_evaluation_set(
-            options.evaluation_set, options.clips, options.frames, options.size
+            options.evaluation_set,
+            options.clips,
+            options.frames,
+            options.size,
+            start=options.first,
         )
         print(f"{len(entries)} clips are described in {options.evaluation_set / CAPTIONS}")
         return 0
