@@ -81,7 +81,7 @@ def one_of_each_class(records: Sequence[Record]) -> dict[str, str]:
     return {r.kind: r.clip for r in reversed(records)}
 
 
-def _tables(records: Sequence[Record]) -> list[tuple[str, Sequence[Record]]]:
+def _tables(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
     """Headings, and what stands below them."""
     every, main = by_every_method(records), of_every_clip(records)
     parts = [(f"Every method, {_count(every)}", every)] if every else []

@@ -231,7 +231,7 @@ def _thresholds(run: EditRun, store: StoredLatents) -> Thresholds | None:
     if high - low < np.log(LEAST_CONTRAST):
         return None
     parts = [np.histogram(part, _BINS, (low, high))[0] for part in logs]
-    histogram = np.sum(parts, axis=0, dtype=np.int64)
+    histogram = np.asarray(np.sum(parts, axis=0), np.int64)
     classes = otsu_classes(histogram)
     width = (high - low) / _BINS
     if (classes.upper - classes.lower) * width < np.log(LEAST_CONTRAST):
