@@ -1,7 +1,7 @@
 """Measures what enabling the add-on costs, as at every start of Blender but the first.
 
     PYTHON-WITH-BPY tests/blender/startup.py [TURNS]
-    blender -b --python tests/blender/startup.py -- [TURNS]
+    BLENDER_USER_RESOURCES=FOLDER blender -b --python tests/blender/startup.py -- [TURNS]
 
 Prints CPU milliseconds of enabling: of this process alone, so that a busy machine shows less. The
 byte code is there already, as it is after an add-on's first start. A benchmark, not a test.
@@ -40,7 +40,11 @@ def milliseconds(turns: int) -> list[float]:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as profile:
-        os.environ["BLENDER_USER_RESOURCES"] = profile
+        # The program has looked for its profile already.
+        if "bpy" not in sys.modules:
+            os.environ["BLENDER_USER_RESOURCES"] = profile
+        elif "BLENDER_USER_RESOURCES" not in os.environ:
+            sys.exit("Name a folder for Blender's profile in the variable BLENDER_USER_RESOURCES.")
         sys.dont_write_bytecode = False
         sys.pycache_prefix = profile
         found = milliseconds(int(sys.argv[-1]) if sys.argv[-1].isdecimal() else 10)

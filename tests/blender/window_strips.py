@@ -131,6 +131,10 @@ def scenario() -> Script:
     for name in ("ball", "title"):
         strips[name].mute = True
     yield 1.0
+    # The guide shows this picture, and a script's words tell a reader nothing.
+    _scene().tokenflow.source_prompt = "a red ball"
+    area.tag_redraw()
+    yield 0.5
     yield from screenshot("strips_2_results")
 
 
