@@ -167,6 +167,8 @@ def test_a_run_measures_the_parts_that_were_asked_for(
     monkeypatch.setitem(
         __import__("tokenflow_engine.benchmark.bench", fromlist=["PARTS"]).PARTS, "edits", part
     )
-    bench = run_bench(BenchSettings(("edits",)), tmp_path, lambda line: None)
+    left: list[Bench] = []
+    bench = run_bench(BenchSettings(("edits",)), tmp_path, lambda line: None, left.append)
     assert bench.figures == {"second_prompt_ratio": 0.4}
+    assert left == [bench], "each part is told when it is measured"
     assert bench.machine["cores"] >= 1

@@ -84,12 +84,18 @@ class Bench:
 Tell = Callable[[str], None]
 
 
-def run_bench(settings: BenchSettings, folder: Path, tell: Tell) -> Bench:
-    """Measure the parts that were asked for; `folder` is for files that are thrown away."""
+def run_bench(
+    settings: BenchSettings, folder: Path, tell: Tell, after_part: Callable[[Bench], None]
+) -> Bench:
+    """Measure the parts that were asked for; `folder` is for files that are thrown away.
+
+    after_part: called with what is known after each, so that a run that is ended early leaves that.
+    """
     device = choose_device(settings.device)
     bench = Bench(machine_facts(device), {**vars(settings), "parts": list(settings.parts)})
     for part in settings.parts:
         PARTS[part](bench, settings, device, folder / part, tell)
+        after_part(bench)
     return bench
 
 

@@ -90,11 +90,13 @@ def _bench(options: argparse.Namespace) -> Bench:
             for name in ("device", "frames", "size", "clips", "sd_frames", "sd_size", "lengths")
         },
     )
+
+    def keep(bench: Bench) -> None:
+        if options.output:
+            write_report(bench, options.output)
+
     with tempfile.TemporaryDirectory(prefix="tokenflow-bench-") as folder:
-        bench = run_bench(settings, Path(folder), _tell)
-    if options.output:
-        write_report(bench, options.output)
-    return bench
+        return run_bench(settings, Path(folder), _tell, keep)
 
 
 def _tell(line: str) -> None:
