@@ -15,6 +15,7 @@ import torch
 from ..diffusion.model import choose_device, choose_dtype, load_model
 from . import memory
 from .loop_rate import LoopRate, LoopSize, measure_loop
+from .loops import compare_loops
 from .plain_way import PlainTimes, time_plain_way
 from .processes import measure_processes
 from .random_models import random_sd15
@@ -152,6 +153,16 @@ def _add_rate(bench: Bench, name: str, rate: LoopRate) -> None:
     bench.add(name, rate.ratio(), rate.to_json())
 
 
+def _loops(
+    bench: Bench, settings: BenchSettings, device: torch.device, folder: Path, tell: Tell
+) -> None:
+    tell(f"edit loop and the released code's way of it, {settings.sd_size} pixels")
+    model = load_model("embedded", device, choose_dtype("auto", device))
+    size = LoopSize(2 * settings.sd_frames, settings.sd_frames, 10, settings.sd_size)
+    ratio, beside = compare_loops(model, size, folder)
+    bench.add("edit_loop_ratio", ratio, beside)
+
+
 def _edits(
     bench: Bench, settings: BenchSettings, device: torch.device, folder: Path, tell: Tell
 ) -> None:
@@ -195,7 +206,7 @@ def _add_loops(bench: Bench, whole: WholeEdits, plain: PlainTimes) -> None:
     own = phases["correspond"] + phases["edit"]
     theirs = plain.edit_step.wall * whole.run.request.steps
     beside = {"seconds": round(own, 3), "plain_seconds": round(theirs, 3), "steps": 50}
-    bench.add("edit_loop_ratio", theirs / own, beside)
+    bench.add("edit_loop_ratio_small", theirs / own, beside)
 
 
 def _processes(
@@ -232,6 +243,7 @@ PARTS: dict[str, Part] = {
     "reconstruction": _reconstruction,
     "embedded": _embedded_rate,
     "edits": _edits,
+    "loops": _loops,
     "processes": _processes,
     "sd": _sd_rate,
     "seams": _seams,

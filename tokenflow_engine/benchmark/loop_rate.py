@@ -99,7 +99,7 @@ class LoopRate:
 def measure_loop(model: DiffusionModel, size: LoopSize, folder: Path) -> LoopRate:
     """Time an edit's loop and the bare UNet, taking turns; `folder` is for the loop's files."""
     run = synthetic_run(model, size, folder)
-    inversion = _inversion(run, folder / "inversion")
+    inversion = random_inversion(run, folder / "inversion")
     batches: Counter[int] = Counter()
     phases = {"correspond": Seconds(), "edit": Seconds()}
 
@@ -172,7 +172,8 @@ def synthetic_run(model: DiffusionModel, size: LoopSize, folder: Path) -> EditRu
     )
 
 
-def _inversion(run: EditRun, folder: Path) -> Inversion:
+def random_inversion(run: EditRun, folder: Path) -> Inversion:
+    """An inversion of noise, for the latents of `synthetic_run`."""
     store = LatentStore(folder)
     begin_inversion(run, store)
     for name in (CLEAN, *map(step_name, run.inversion_timesteps)):
