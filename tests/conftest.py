@@ -21,6 +21,8 @@ UNPROVEN: dict[str, str] = {}
 """Parts of test names, and why those tests are skipped: each is a gap, to be closed first."""
 
 
+# First: xdist reads the marks in the same hook.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         # What stays in one process: a file, but of the checks in Blender those of one Blender.
