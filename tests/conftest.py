@@ -17,9 +17,6 @@ BLENDER_PYTHONS = {
     "5.2": "TOKENFLOW_BPY_5_2",
 }
 
-UNPROVEN: dict[str, str] = {}
-"""Parts of test names, and why those tests are skipped: each is a gap, to be closed first."""
-
 
 # First: xdist reads the marks in the same hook.
 @pytest.hookimpl(tryfirst=True)
@@ -29,9 +26,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         values = getattr(getattr(item, "callspec", None), "params", {})
         group = [item.path.stem, *(str(values[k]) for k in ("version", "file") if k in values)]
         item.add_marker(pytest.mark.xdist_group("-".join(group)))
-        for part, reason in UNPROVEN.items():
-            if part in item.nodeid:
-                item.add_marker(pytest.mark.skip(reason=f"unproven: {reason}"))
 
 
 @pytest.fixture(scope="session")
