@@ -127,7 +127,8 @@ def ensure_all() -> None:
 def test(arguments: list[str]) -> NoReturn:
     """Everything without arguments; with arguments only those tests, with what is there already.
 
-    Everything runs in as many processes as there are cores, four at most, a thread each.
+    Everything runs in as many processes as there are cores, four at most, a thread and one file of
+    tests at a time each.
     """
     if not arguments:
         ensure_all()
@@ -162,7 +163,7 @@ def test(arguments: list[str]) -> NoReturn:
             sys.exit(status)
         say("== pytest")
         processes = min(4, os.cpu_count() or 1)
-        arguments = ["-n", str(processes), "--dist", "loadgroup"]
+        arguments = ["-n", str(processes), "--dist", "loadfile"]
         variables.setdefault("OMP_NUM_THREADS", "1")
     os.chdir(ROOT)
     become([str(interpreter), "-m", "pytest", *arguments], variables)

@@ -18,16 +18,6 @@ BLENDER_PYTHONS = {
 }
 
 
-# First: xdist reads the marks in the same hook.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        # What stays in one process: a file, but of the checks in Blender those of one Blender.
-        values = getattr(getattr(item, "callspec", None), "params", {})
-        group = [item.path.stem, *(str(values[k]) for k in ("version", "file") if k in values)]
-        item.add_marker(pytest.mark.xdist_group("-".join(group)))
-
-
 @pytest.fixture(scope="session")
 def checkout() -> Path:
     """The repository's root."""
