@@ -75,13 +75,7 @@ def parts(edits: EditList, numbers: Sequence[int]) -> list[Batch]:
         TokenFlowError: code "bad_request", for a number that there is none of.
     """
     every = batches(edits.edits)
-    for number in numbers:
-        if not 0 <= number < len(every):
-            raise TokenFlowError(
-                "bad_request",
-                f"The edit list has no batch {number}.",
-                f"Choose batches within 0-{len(every) - 1}.",
-            )
+    _require_numbers(numbers, len(every), "batch", "batches")
     joined: list[Batch] = []
     for name, of_edit in groupby((every[n] for n in sorted(set(numbers))), lambda b: b.edit.name):
         for batch in of_edit:
@@ -124,14 +118,18 @@ def chosen_pieces(edits: EditList, numbers: Sequence[int]) -> list[EditPiece]:
         TokenFlowError: code "bad_request", for a number that there is none of.
     """
     every = edit_pieces(edits.edits)
+    _require_numbers(numbers, len(every), "piece", "pieces")
+    return [every[number] for number in numbers]
+
+
+def _require_numbers(numbers: Iterable[int], count: int, one: str, many: str) -> None:
     for number in numbers:
-        if not 0 <= number < len(every):
+        if not 0 <= number < count:
             raise TokenFlowError(
                 "bad_request",
-                f"The edit list has no piece {number}.",
-                f"Choose pieces within 0-{len(every) - 1}.",
+                f"The edit list has no {one} {number}.",
+                f"Choose {many} within 0-{count - 1}.",
             )
-    return [every[number] for number in numbers]
 
 
 def invert(
