@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from tokenflow_engine.media.pictures import write_png
+from tokenflow_engine.media.pictures import write_numbered
 from tokenflow_engine.toyworld import sample_clip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,9 +43,7 @@ def make_project(
         scene = {"shape": "ball", "look": look, "ground": "grass", "sky": "blue"}
         clip = sample_clip(11 + number, "roll", frames, 64, 64, **scene)
         name = f"shot_{number:02d}"
-        (folder / "clips" / name).mkdir(parents=True)
-        for index, frame in enumerate(clip.frames):
-            write_png(folder / "clips" / name / f"{index:05d}.png", frame)
+        write_numbered(folder / "clips" / name, clip.frames)
         prompt = f"a {look} ball on {ground} under a blue sky"
         edits.append({"name": name, "strip": name, "prompt": prompt, "seed": number, **SMALL})
     if piece_frames:

@@ -56,7 +56,7 @@ def record(file: Path) -> None:
     import torch
 
     from tokenflow_engine import EditRequest
-    from tokenflow_engine.media.pictures import write_png
+    from tokenflow_engine.media.pictures import write_numbered
     from tokenflow_engine.phases import edit_run
     from tokenflow_engine.toyworld.clips import sample_clip
 
@@ -69,11 +69,8 @@ def record(file: Path) -> None:
 
     edit_run.ProgressMeter = meter  # type: ignore[assignment, misc]
     with tempfile.TemporaryDirectory() as folder:
-        clip = Path(folder) / "clip"
-        clip.mkdir()
         drawn = sample_clip(11, "roll", FRAMES, SIZE, SIZE, look="red", shape="ball")
-        for number, frame in enumerate(drawn.frames):
-            write_png(clip / f"{number:05d}.png", frame)
+        clip = write_numbered(Path(folder) / "clip", drawn.frames)
         request = EditRequest(
             source=str(clip),
             prompt="a blue ball on grass under a blue sky",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -127,6 +130,23 @@ def serving(hub: ModelHub) -> Iterator[ModelHub]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def models_command(address: str, *arguments: str, **environment: str) -> dict[str, Any]:
+    """The last message of `tokenflow models ...` with the hub at an address, and besides "stderr"
+    and "code"."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tokenflow_engine", "models", "--messages", *arguments],
+        cwd=Path(__file__).resolve().parents[1],
+        env={**os.environ, "HF_ENDPOINT": address, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert said, done.stdout + done.stderr
+    return {**said[-1], "stderr": done.stderr, "code": done.returncode}
 
 
 if __name__ == "__main__":

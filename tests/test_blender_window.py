@@ -19,10 +19,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from PIL import Image
 
 from tests.package_index import PackageIndex, serving, write_wheel
-from tokenflow_engine.media.pictures import write_movie
+from tokenflow_engine.media.pictures import write_movie, write_numbered
 from tokenflow_engine.toyworld import sample_clip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -217,8 +216,8 @@ def test_a_retimed_cropped_strip_with_alpha_and_a_text_are_edited_by_one_click(
     soft = np.clip((1 - np.hypot(across, down)) * 4, 0, 1)
     alpha = np.rint(soft * 255).astype(np.uint8)
     chosen = {"shape": "ball", "look": "red", "ground": "grass", "sky": "blue"}
-    for number, frame in enumerate(sample_clip(11, "orbit", 8, 192, 192, **chosen).frames):
-        Image.fromarray(np.dstack([frame, alpha])).save(folder / f"{number:05d}.png")
+    frames = sample_clip(11, "orbit", 8, 192, 192, **chosen).frames
+    write_numbered(folder, (np.dstack([frame, alpha]) for frame in frames))
     environment["TOKENFLOW_TEST_FOOTAGE"] = str(folder.parent)
     project = tmp_path / "shot.blend"
     run = partial(run_blender, environment=environment)

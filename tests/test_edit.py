@@ -17,6 +17,7 @@ from tokenflow_engine import EditRequest, Progress, TokenFlowError, edit
 from tokenflow_engine.client.edit_request import EDITORS, MODES
 from tokenflow_engine.client.errors import Cancelled
 from tokenflow_engine.client.progress import EditResult
+from tokenflow_engine.media.pictures import write_numbered
 from tokenflow_engine.phases.cache import PhaseCache
 from tokenflow_engine.toyworld import sample_clip
 
@@ -33,12 +34,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of numbered pictures out of the toy world."""
-    folder = tmp_path_factory.mktemp("clip")
     scene = {"look": "red", "shape": "ball", "ground": "grass", "sky": "blue"}
     clip = sample_clip(11, "roll", FRAMES, SIZE, SIZE, **scene)
-    for number, frame in enumerate(clip.frames):
-        Image.fromarray(frame).save(folder / f"{number:05d}.png")
-    return folder
+    return write_numbered(tmp_path_factory.mktemp("clip"), clip.frames)
 
 
 @pytest.fixture

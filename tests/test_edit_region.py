@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tokenflow_engine.client.edit_request import EditRequest
-from tokenflow_engine.media.pictures import write_png
+from tokenflow_engine.media.pictures import write_numbered
 from tokenflow_engine.phases.edit_region import (
     EditRegion,
     Thresholds,
@@ -113,10 +113,7 @@ def test_a_softened_region_holds_all_of_itself_and_fades_within_a_cell() -> None
 def ball(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     """Frames of a red ball on grass, and its share of each cell (F, h, w)."""
     clip = render_clip(move(Scene("ball", "red", "grass", "blue"), "roll", 3), 128, 128)
-    folder = tmp_path_factory.mktemp("ball") / "frames"
-    folder.mkdir()
-    for number, frame in enumerate(clip.frames):
-        write_png(folder / f"{number:05d}.png", frame)
+    folder = write_numbered(tmp_path_factory.mktemp("ball") / "frames", clip.frames)
     return folder, clip.masks.reshape(3, 16, 8, 16, 8).mean((2, 4))
 
 

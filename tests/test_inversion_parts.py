@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tokenflow_engine import EditRequest, Progress, edit
 from tokenflow_engine.media.latents import open_sealed
+from tokenflow_engine.media.pictures import write_numbered
 from tokenflow_engine.toyworld import sample_clip
 
 FRAMES, CHUNK = 8, 3
@@ -23,12 +23,9 @@ WORDS = {"look": "red", "shape": "ball", "ground": "grass", "sky": "blue"}
 @pytest.fixture
 def request_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EditRequest:
     monkeypatch.setenv("TOKENFLOW_CACHE", str(tmp_path / "cache"))
-    clip = tmp_path / "clip"
-    clip.mkdir()
-    for number, frame in enumerate(sample_clip(11, "roll", FRAMES, 64, 64, **WORDS).frames):
-        Image.fromarray(frame).save(clip / f"{number:05d}.png")
+    frames = sample_clip(11, "roll", FRAMES, 64, 64, **WORDS).frames
     return EditRequest(
-        source=str(clip),
+        source=str(write_numbered(tmp_path / "clip", frames)),
         prompt="a blue ball on grass",
         output=str(tmp_path / "out"),
         steps=2,

@@ -24,7 +24,13 @@ from tokenflow_engine.media.fit import fit_frame, fit_size, result_size
 from tokenflow_engine.media.frames import probe, read_frames
 from tokenflow_engine.media.latents import LatentStore, open_sealed
 from tokenflow_engine.media.picture_files import linear, write_picture
-from tokenflow_engine.media.pictures import contact_sheet, evenly_spaced, write_movie, write_png
+from tokenflow_engine.media.pictures import (
+    contact_sheet,
+    evenly_spaced,
+    write_movie,
+    write_numbered,
+    write_png,
+)
 from tokenflow_engine.media.staging import require_free_space, staged_folder
 from tokenflow_engine.media.stills import read_alpha
 
@@ -404,8 +410,7 @@ def test_contact_sheet_shows_evenly_spaced_columns_in_labelled_rows() -> None:
 
 
 def result(folder: Path, frames: int, note: str = "{}") -> None:
-    for index, frame in enumerate(ramp(frames)):
-        write_png(folder / f"{index:05d}.png", frame)
+    write_numbered(folder, ramp(frames))
     (folder / "edit.json").write_text(note)
 
 

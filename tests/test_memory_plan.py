@@ -16,6 +16,7 @@ from PIL import Image
 
 from tokenflow_engine import EditRequest, TokenFlowError, edit
 from tokenflow_engine.client.errors import is_out_of_memory
+from tokenflow_engine.media.pictures import write_numbered
 from tokenflow_engine.phases.memory_plan import PLANS, MemoryBudget, level_for
 from tokenflow_engine.phases.prepare import shelf
 from tokenflow_engine.toyworld import sample_clip
@@ -25,11 +26,9 @@ SIZE, FRAMES = 64, 6
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("clip")
     scene = {"look": "red", "shape": "ball", "ground": "grass", "sky": "blue"}
-    for number, frame in enumerate(sample_clip(11, "roll", FRAMES, SIZE, SIZE, **scene).frames):
-        Image.fromarray(frame).save(folder / f"{number:05d}.png")
-    return folder
+    frames = sample_clip(11, "roll", FRAMES, SIZE, SIZE, **scene).frames
+    return write_numbered(tmp_path_factory.mktemp("clip"), frames)
 
 
 @pytest.fixture

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from model_hub import ModelHub, serving
+from model_hub import ModelHub, models_command, serving
 
 from tokenflow_engine.diffusion.hub import TRANSFER_BLOCK, is_wanted
 from tokenflow_engine.diffusion.model import model_folder
@@ -34,20 +30,9 @@ def hub(checkout: Path, tmp_path: Path) -> Iterator[ModelHub]:
         yield served
 
 
-def models(checkout: Path, hub: ModelHub, *arguments: str) -> dict[str, Any]:
+def models(hub: ModelHub, *arguments: str) -> dict[str, Any]:
     """The last message of `tokenflow models ...`, with the highest progress."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tokenflow_engine", "models", "--messages", *arguments],
-        cwd=checkout,
-        env={**os.environ, "HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert said, done.stdout + done.stderr
-    return {**said[-1], "stderr": done.stderr, "code": done.returncode}
+    return models_command(hub.address, *arguments, HF_HUB_OFFLINE="1")
 
 
 def asked_for(hub: ModelHub, path: str) -> list[str]:
@@ -57,10 +42,10 @@ def asked_for(hub: ModelHub, path: str) -> list[str]:
 def test_size_and_licence_are_told_before_anything_is_fetched(
     checkout: Path, hub: ModelHub
 ) -> None:
-    told = models(checkout, hub, "describe", "studio/small")["done"]
+    told = models(hub, "describe", "studio/small")["done"]
     assert told["licence"] == "openrail" and 3_000_000 < told["size"] < 8_000_000
     assert not hub.requests
-    closed = models(checkout, hub, "describe", "studio/none")["error"]
+    closed = models(hub, "describe", "studio/none")["error"]
     assert "no model studio/none" in closed["message"] and closed["remedy"]
 
 
@@ -69,7 +54,7 @@ def test_fetched_model_is_complete_without_pickles_code_and_variants(
 ) -> None:
     sent = hub.cut_after = 16 * TRANSFER_BLOCK
     hub.cuts = 2
-    told = models(checkout, hub, "fetch", "studio/small", str(tmp_path / "models"))
+    told = models(hub, "fetch", "studio/small", str(tmp_path / "models"))
     assert "done" in told, told
     folder = Path(told["done"]["folder"])
     assert folder == tmp_path / "models" / "studio--small"
@@ -80,7 +65,7 @@ def test_fetched_model_is_complete_without_pickles_code_and_variants(
     assert not names & {"pipeline.py", "diffusion_pytorch_model.bin"}
     assert not [name for name in names if "fp16" in name or name.endswith(".part")]
     hub.requests.clear()
-    assert "done" in models(checkout, hub, "fetch", "studio/small", str(tmp_path / "models"))
+    assert "done" in models(hub, "fetch", "studio/small", str(tmp_path / "models"))
     assert not hub.requests, "it is there"
 
 
@@ -91,7 +76,7 @@ def test_process_that_ended_midway_is_gone_on_with_by_the_next(
     part = tmp_path / "models" / ".studio--small.0123456789ab.part" / f"{UNET}.part"
     part.parent.mkdir(parents=True)
     part.write_bytes((hub.folder / UNET).read_bytes()[:1_234_567])
-    told = models(checkout, hub, "fetch", "studio/small", str(tmp_path / "models"))
+    told = models(hub, "fetch", "studio/small", str(tmp_path / "models"))
     assert "done" in told, told
     assert asked_for(hub, UNET) == ["bytes=1234567-"]
     fetched = tmp_path / "models" / "studio--small" / UNET
@@ -102,14 +87,14 @@ def test_damaged_weights_and_closed_models_are_refused_with_a_remedy(
     checkout: Path, hub: ModelHub, tmp_path: Path
 ) -> None:
     hub.spoil = 1
-    told = models(checkout, hub, "fetch", "studio/small", str(tmp_path / "models"))
+    told = models(hub, "fetch", "studio/small", str(tmp_path / "models"))
     assert "damaged" in told["error"]["message"] and told["error"]["remedy"]
     assert not (tmp_path / "models" / "studio--small").exists()
     hub.spoil, hub.gated = 0, True
-    told = models(checkout, hub, "fetch", "studio/small", str(tmp_path / "models"))
+    told = models(hub, "fetch", "studio/small", str(tmp_path / "models"))
     assert "not open to everybody" in told["error"]["message"]
     (hub.folder / UNET).unlink()
-    told = models(checkout, hub, "describe", "studio/small")
+    told = models(hub, "describe", "studio/small")
     assert told["error"]["code"] == "unsafe_model"
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+
+from tokenflow_engine.media.pictures import write_numbered
 
 VERSIONS = ("4.5", "5.0", "5.2")
 VERSION_WITH_EDIT = "5.0"
@@ -60,11 +61,8 @@ def built(
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder `images` with three frames."""
     folder = tmp_path_factory.mktemp("pictures")
-    (folder / "images").mkdir()
-    rng = np.random.default_rng(0)
-    for number in range(3):
-        picture = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
-        Image.fromarray(picture).save(folder / "images" / f"{number:05d}.png")
+    noise = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    write_numbered(folder / "images", noise)
     return folder
 
 

@@ -13,7 +13,7 @@ from tokenflow_engine import EditRequest, edit
 from tokenflow_engine.client.errors import TokenFlowError
 from tokenflow_engine.client.progress import Progress
 from tokenflow_engine.media.frames import read_frames
-from tokenflow_engine.media.pictures import write_png
+from tokenflow_engine.media.pictures import write_numbered
 from tokenflow_engine.tokenflow.keyframes import draw_schedule, spread
 from tokenflow_engine.tokenflow.pieces import ANCHORS, pieces_of, schedule_of, share_of
 from tokenflow_engine.toyworld.clips import sample_clip
@@ -62,10 +62,7 @@ def test_every_step_of_a_piece_has_the_anchors_and_its_own_chunks_keyframes() ->
 def request_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EditRequest:
     """An edit by the small recorded model, in two pieces of four chunks."""
     monkeypatch.setenv("TOKENFLOW_CACHE", str(tmp_path / "cache"))
-    clip = tmp_path / "clip"
-    clip.mkdir()
-    for number, frame in enumerate(sample_clip(5, "roll", FRAMES, 64, 64).frames):
-        write_png(clip / f"{number:05d}.png", frame)
+    clip = write_numbered(tmp_path / "clip", sample_clip(5, "roll", FRAMES, 64, 64).frames)
     return EditRequest(
         source=str(clip),
         prompt="a shiny silver robotic wolf",

@@ -18,7 +18,7 @@ from tokenflow_engine import EditRequest, edit
 from tokenflow_engine.client.errors import Cancelled, TokenFlowError
 from tokenflow_engine.client.progress import Progress
 from tokenflow_engine.media.frames import read_frames
-from tokenflow_engine.media.pictures import write_png
+from tokenflow_engine.media.pictures import write_numbered
 from tokenflow_engine.phases.ranks import Ranks
 from tokenflow_engine.phases.workers import ranks_of
 from tokenflow_engine.toyworld.clips import sample_clip
@@ -30,10 +30,7 @@ FRAMES = 7
 def request_of_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EditRequest]:
     """An edit by the small recorded model, in chunks that fall to both processes."""
     monkeypatch.setenv("TOKENFLOW_CACHE", str(tmp_path / "cache"))
-    clip = tmp_path / "clip"
-    clip.mkdir()
-    for number, frame in enumerate(sample_clip(5, "roll", FRAMES, 64, 64).frames):
-        write_png(clip / f"{number:05d}.png", frame)
+    clip = write_numbered(tmp_path / "clip", sample_clip(5, "roll", FRAMES, 64, 64).frames)
     threads = torch.get_num_threads()
     # One thread each: a sum that is split among threads differs in its last bit.
     torch.set_num_threads(1)

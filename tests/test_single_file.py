@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from model_hub import ModelHub, serving
+from model_hub import ModelHub, models_command, serving
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -201,35 +198,24 @@ def test_single_files_are_listed_beside_folders(file: Path) -> None:
     assert titles == ["Embedded demonstration", "dreamy.safetensors"]
 
 
-def configure(checkout: Path, hub: ModelHub | None, file: Path) -> dict[str, Any]:
-    address = hub.address if hub is not None else "http://127.0.0.1:9"
-    done = subprocess.run(
-        [sys.executable, "-m", "tokenflow_engine", "models", "--messages", "configure", str(file)],
-        cwd=checkout,
-        env={**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(file.parent / "home")},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert said, done.stdout + done.stderr
-    return dict(said[-1])
+def configure(address: str, file: Path) -> dict[str, Any]:
+    home = str(file.parent / "home")
+    return models_command(address, "configure", str(file), HF_HOME=home)
 
 
 def test_the_configuration_is_fetched_from_the_hub_when_it_is_asked_for(
-    checkout: Path, file: Path
+    file: Path,
 ) -> None:
     assert base_model(file) == "stable-diffusion-v1-5/stable-diffusion-v1-5"
-    lost = configure(checkout, None, file)["error"]
+    lost = configure("http://127.0.0.1:9", file)["error"]
     assert "hub cannot be reached" in lost["message"]
     with serving(ModelHub(PIPELINE, model_id=base_model(file))) as hub:
-        told = configure(checkout, hub, file)
+        told = configure(hub.address, file)
         assert "done" in told, told
         folder = Path(told["done"]["folder"])
         assert not [name for name, _ in hub.requests if name.endswith(".safetensors")]
         assert configuration_of(file) == folder == file.with_suffix("")
         hub.requests.clear()
-        assert "done" in configure(checkout, hub, file)
+        assert "done" in configure(hub.address, file)
         assert not hub.requests, "it is there"
     assert load_model(str(file), CPU, torch.float32).unet is not None

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from test_blender_window import (  # noqa: F401
     DO,
     ENABLE,
@@ -21,6 +20,7 @@ from test_blender_window import (  # noqa: F401
     wait_until_gone,
 )
 
+from tokenflow_engine.media.pictures import write_numbered
 from tokenflow_engine.toyworld import sample_clip
 
 
@@ -28,11 +28,9 @@ from tokenflow_engine.toyworld import sample_clip
 def takes(tmp_path: Path) -> Path:
     """Two takes of the clip as an ideal edit would make them: a blue cone and a golden one."""
     for look in ("blue", "gold"):
-        folder = tmp_path / "takes" / look
-        folder.mkdir(parents=True)
         chosen = {"shape": "cone", "look": look, "ground": "grass", "sky": "blue"}
-        for number, frame in enumerate(sample_clip(11, "orbit", 8, 192, 192, **chosen).frames):
-            Image.fromarray(frame).save(folder / f"{number:05d}.png")
+        drawn = sample_clip(11, "orbit", 8, 192, 192, **chosen)
+        write_numbered(tmp_path / "takes" / look, drawn.frames)
     return tmp_path / "takes"
 
 

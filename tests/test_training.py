@@ -17,6 +17,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from tokenflow_engine.client.embedded_words import LOOKS  # noqa: E402
 from tokenflow_engine.toyworld import (  # noqa: E402
     ATTRIBUTES,
     VOCABULARY,
@@ -31,7 +32,7 @@ from training.denoiser import make_schedule  # noqa: E402
 from training.export import export  # noqa: E402
 from training.judgement import balanced_scenes, judge  # noqa: E402
 from training.pictures import Pictures, scene_of, scene_of_codes  # noqa: E402
-from training.plan import Plan  # noqa: E402
+from training.plan import Plan, value_at  # noqa: E402
 from training.samples import draw  # noqa: E402
 from training.state import load_checkpoint, locked, save_checkpoint  # noqa: E402
 from training.tokenizer import load_tokenizer  # noqa: E402
@@ -41,6 +42,7 @@ from training.unet_training import (  # noqa: E402
     load_denoiser,
     rate_at,
     samples_seen,
+    shares_of_pictures,
     train_unet,
     weighted_loss,
 )
@@ -157,10 +159,22 @@ def test_loss_weighs_the_object_and_is_zero_for_the_true_noise() -> None:
 
 
 def test_rate_is_constant_and_falls_at_the_end() -> None:
-    plan = replace(TINY, growth=((8, 1_000_000),))
+    plan = replace(TINY, growth=((8, 1_000_000),), cooldown=0.1)
     assert rate_at(plan, 0) < plan.unet_rate / 10
     assert rate_at(plan, 500_000) == plan.unet_rate
     assert rate_at(plan, 950_000) == pytest.approx(plan.unet_rate / 2)
+
+
+def test_a_course_has_the_value_of_the_last_start_that_is_reached() -> None:
+    course = ((0, 0.1), (100, 0.5), (200, 0.9))
+    assert [value_at(course, seen) for seen in (0, 99, 100, 199, 5000)] == [0.1, 0.1, 0.5, 0.5, 0.9]
+
+
+def test_held_out_pictures_are_never_drawn_and_patterns_more_often() -> None:
+    marble, red = LOOKS.index("marble"), LOOKS.index("red")
+    attributes = np.array([[look, 0, 0, 0] for look in (marble, red, marble, red, red)])
+    shares = shares_of_pictures(attributes, held_out=1, pattern_weight=3)
+    assert shares == pytest.approx([0, 1 / 6, 1 / 2, 1 / 6, 1 / 6])
 
 
 def test_the_rate_warms_up_again_where_training_begins_anew() -> None:

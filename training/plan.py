@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+Course = tuple[tuple[int, float], ...]
+"""A number that changes on the way: (samples, value from so many samples on), the first from 0."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -24,7 +27,7 @@ class Plan:
     first_pictures: int = 6000
     """What the autoencoder learns from."""
     growth: tuple[tuple[int, int], ...] = (
-        (6000, 120_000),
+        (6000, 200_000),
         (12000, 400_000),
         (24000, 1_500_000),
     )
@@ -52,21 +55,24 @@ class Plan:
     small_batch: int = 14
     large_batch: int = 8
     """Pictures per worker and step, reduced to 2/3 and full size."""
-    large_share: tuple[tuple[int, float], ...] = ((0, 0.1), (160_000, 0.4), (500_000, 0.85))
-    """(samples, share): from so many samples on, the share of steps at full size, which cost 2.7
-    times as much a sample."""
+    large_share: Course = ((0, 0.1), (108_000, 0.5), (500_000, 0.85))
+    """Share of steps at full size, which cost 2.7 times as much a sample."""
     unet_rate: float = 1e-3
     unet_decay: float = 0.999
     """Decay of the moving average, which is what is exported."""
-    cooldown: float = 0.1
+    cooldown: float = 0.35
     """Last part of the samples, over which the rate falls to zero."""
     full_captions: float = 0.6
     dropped_captions: float = 0.1
-    noise_power: float = 0.7
-    """Timesteps are drawn as 1000 u^power: below 1 favours the noisy end, where words decide."""
+    noise_power: Course = ((0, 0.7), (108_000, 0.9))
+    """Timesteps are drawn as 1000 u^power: below 1 favours the noisy end, where words decide. Once
+    these are learnt, detail and edges want their share."""
     object_weight: float = 2.5
     """Weight of the loss on the object, where shape and look live."""
-    snr_limit: float = 5.0
+    pattern_weight: Course = ((0, 1.0), (108_000, 2.0))
+    """How many times more often than others pictures of wooden, checkered and marble objects are
+    drawn: patterns are learnt last."""
+    snr_limit: Course = ((0, 5.0), (108_000, 20.0))
     """Min-SNR-gamma weighting (Hang et al. 2023)."""
 
     guidance_gain: float = 0.5
@@ -98,3 +104,8 @@ class Plan:
     def small_cells(self) -> int:
         """Latent cells along a side of a reduced picture (two thirds of the full one)."""
         return self.cells * 2 // 3
+
+
+def value_at(course: Course, seen: int) -> float:
+    """A course's value after `seen` samples."""
+    return next(value for start, value in reversed(course) if seen >= start)

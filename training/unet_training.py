@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from tokenflow_engine.toyworld import full_caption, random_caption
+from tokenflow_engine.client.embedded_words import PATTERNS
+from tokenflow_engine.toyworld import ATTRIBUTES, full_caption, random_caption
 
 from .denoiser import TIMESTEPS, Denoiser, make_schedule
 from .latents import Latents, LatentSet, load_latents
 from .pictures import scene_of_codes
-from .plan import Plan
+from .plan import Plan, value_at
 from .samples import save_samples
 from .state import load_checkpoint, log, save_checkpoint
 from .tokenizer import load_tokenizer
@@ -100,17 +101,38 @@ def weighted_loss(
     return (each * balance).sum() / balance.sum()
 
 
+def shares_of_pictures(attributes: Array, held_out: int, pattern_weight: float) -> Array:
+    """How often each picture is drawn, (N,) with sum 1: held-out ones never, patterned ones
+    `pattern_weight` times more often than the others.
+
+    attributes: a picture's values by their numbers, (N, 4).
+    """
+    looks = attributes[:, list(ATTRIBUTES).index("look")]
+    patterned = np.isin(looks, [ATTRIBUTES["look"].index(name) for name in PATTERNS])
+    shares = np.where(patterned, pattern_weight, 1.0)
+    shares[:held_out] = 0
+    return np.asarray(shares / shares.sum())
+
+
 def make_batch(
-    latents: Latents, captions: Captions, plan: Plan, rng: np.random.Generator, *, is_large: bool
+    latents: Latents,
+    captions: Captions,
+    plan: Plan,
+    rng: np.random.Generator,
+    *,
+    seen: int,
+    is_large: bool,
 ) -> Batch:
-    """A random training batch of one worker."""
+    """A random training batch of one worker, after `seen` samples."""
     count = plan.large_batch if is_large else plan.small_batch
     alphas = make_schedule().alphas_cumprod
-    indices = rng.integers(plan.held_out, len(latents), count)
+    weight = value_at(plan.pattern_weight, seen)
+    shares = shares_of_pictures(latents.attributes, plan.held_out, weight)
+    indices = rng.choice(len(latents), count, p=shares)
     chosen = latents.large if is_large else latents.small
     clean, masks = chosen.batch(indices, rng.integers(0, 2, count))
     noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32))
-    timesteps = draw_timesteps(count, plan.noise_power, rng)
+    timesteps = draw_timesteps(count, value_at(plan.noise_power, seen), rng)
     noisy = add_noise(clean, noise, timesteps, alphas).contiguous(memory_format=torch.channels_last)
     return Batch(noisy, noise, masks, timesteps, captions.random(indices, rng))
 
@@ -155,10 +177,6 @@ def rate_at(plan: Plan, seen: int, begun: int = 0) -> float:
     checkpoint is usable, and the number of samples need not be known beforehand."""
     left = (plan.unet_samples - seen) / (plan.unet_samples * plan.cooldown)
     return plan.unet_rate * min(1.0, (seen - begun + 100) / 5000, max(left, 0.01))
-
-
-def large_share_at(plan: Plan, seen: int) -> float:
-    return next(share for start, share in reversed(plan.large_share) if seen >= start)
 
 
 def train_unet(worker: Worker, plan: Plan, state: Path, pictures: int, until: int) -> None:
@@ -218,15 +236,15 @@ def train_unet(worker: Worker, plan: Plan, state: Path, pictures: int, until: in
 
     while seen < until:
         shared = np.random.default_rng((plan.seed, STAGE, step))
-        is_large = bool(shared.random() < large_share_at(plan, seen))
+        is_large = bool(shared.random() < value_at(plan.large_share, seen))
         rng = np.random.default_rng((plan.seed, STAGE, step, worker.rank))
-        batch = make_batch(latents, captions, plan, rng, is_large=is_large)
+        batch = make_batch(latents, captions, plan, rng, seen=seen, is_large=is_large)
         loss = weighted_loss(
             denoiser(batch.noisy, batch.timesteps, batch.tokens),
             batch,
             alphas,
             object_weight=plan.object_weight,
-            snr_limit=plan.snr_limit,
+            snr_limit=value_at(plan.snr_limit, seen),
         )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

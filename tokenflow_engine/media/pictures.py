@@ -18,12 +18,25 @@ GAP = 6
 
 
 def write_png(path: Path, frame: NDArray[np.uint8]) -> None:
-    """Write one frame, uint8 (height, width, 3) RGB, as an 8-bit PNG.
+    """Write one frame, uint8 (height, width, 3 or 4) RGB or RGBA, as an 8-bit PNG.
 
     Raises:
         OSError: when the file cannot be written.
     """
     Image.fromarray(frame).save(path, format="PNG", compress_level=4)
+
+
+def write_numbered(folder: Path, frames: Iterable[NDArray[np.uint8]]) -> Path:
+    """Write frames, uint8 (height, width, 3 or 4), as `00000.png` and so on into a folder, which is
+    made where it is missing; return it.
+
+    Raises:
+        OSError: when a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, frame in enumerate(frames):
+        write_png(folder / f"{number:05d}.png", frame)
+    return folder
 
 
 def write_movie(path: Path, frames: Iterable[NDArray[np.uint8]], fps: float) -> int:

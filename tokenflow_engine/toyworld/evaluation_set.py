@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..client.embedded_words import COLOURS, GROUNDS, PATTERNS, SKIES
-from ..media.pictures import write_png
-from .clips import MOTIONS, Clip, edited, move, render_clip
+from ..media.pictures import write_numbered
+from .clips import MOTIONS, edited, move, render_clip
 from .scene import Scene, sample_scene
 
 SEED = 260_301
@@ -69,8 +69,8 @@ def _write_clip(folder: Path, number: int, frames: int, size: int) -> dict[str, 
     truth = edited(clip, **edit)
     value = next(iter(edit.values()))
     name = f"{number:02d}_{scene.look}_{scene.shape}_{scene.ground}_{motion}_to_{value}"
-    _write_frames(folder / name, clip)
-    _write_frames(folder / f"{name}.truth", truth)
+    write_numbered(folder / name, clip.frames)
+    write_numbered(folder / f"{name}.truth", truth.frames)
     np.savez_compressed(
         folder / f"{name}.masks.npz",
         masks=np.round(clip.masks * 255).astype(np.uint8),
@@ -88,9 +88,3 @@ def _write_clip(folder: Path, number: int, frames: int, size: int) -> dict[str, 
         "scene": {key: getattr(clip.scenes[0], key) for key in ("shape", "look", "ground", "sky")},
         "edit": edit,
     }
-
-
-def _write_frames(folder: Path, clip: Clip) -> None:
-    folder.mkdir(exist_ok=True)
-    for number, frame in enumerate(clip.frames):
-        write_png(folder / f"{number:05d}.png", frame)
