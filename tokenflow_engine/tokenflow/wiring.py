@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from torch import Tensor, nn
 
 from ..client.errors import TokenFlowError
-from .attention import UNetPass
+from .attention import PassEnded, UNetPass
 
 INJECTED_BLOCKS = {1: (1, 2), 2: (0, 1, 2), 3: (0, 1, 2)}
 """Decoder blocks, and the attentions in them, whose queries and keys Plug-and-Play injects
@@ -79,6 +79,11 @@ class Wiring:
             return output
         finally:
             self._current = None
+
+    def see(self, unet_pass: UNetPass, latents: Tensor, timestep: int, embeddings: Tensor) -> None:
+        """`run` for what the pass keeps alone: not further than up to where the pass ends it."""
+        with suppress(PassEnded):
+            self.run(unet_pass, latents, timestep, embeddings)
 
     def features(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
         """Forward hook of the layer whose features Plug-and-Play injects."""
