@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ import torch
 import torch.nn.functional as F
 from golden_runs import GOLDEN
 
+from tokenflow_engine.benchmark.operations import count_operations
 from tokenflow_engine.client.errors import TokenFlowError
 from tokenflow_engine.diffusion.model import load_model
 from tokenflow_engine.tokenflow import correspondence
 from tokenflow_engine.tokenflow.attention import (
     EditedKeyframes,
     InjectionSource,
+    KeyframeOutputs,
+    PropagatedFrames,
     SourceFrames,
     SourceKeyframes,
     SourcePass,
@@ -220,6 +224,37 @@ def test_a_source_pass_ends_early_with_all_that_a_whole_one_keeps(
     assert torch.equal(features(early[1]), features(whole[1]))
     for unet_pass in (early[0], injected):
         assert torch.equal(features(unet_pass), features(whole[0]))
+
+
+class WithoutSparing(PropagatedFrames):
+    """Computes the features that are then replaced."""
+
+    @property
+    def replaces_features(self) -> bool:
+        return False
+
+
+def test_features_that_are_replaced_need_not_be_computed(unet: Any) -> None:
+    torch.manual_seed(4)
+    latents, context = torch.randn(6, 4, 16, 16), torch.randn(6, 77, 32)
+    blends = [copy_of(slot) for slot in range(3)]
+    source = SourceKeyframes()
+
+    def run(kind: type[PropagatedFrames]) -> torch.Tensor:
+        outputs = {k: x.unflatten(0, (1, 3)).repeat(2, 1, 1, 1) for k, x in source.outputs.items()}
+        unet_pass = kind(KeyframeOutputs(outputs), blends, seen.fields, source.kept_features)
+        return wiring.run(unet_pass, latents, 5, context)
+
+    with tokenflow(unet) as wiring, torch.inference_mode():
+        wiring.see(source, latents[:3], 5, context[:3])
+        seen = SourceFrames(source, blends, False)
+        wiring.see(seen, latents[3:], 5, context[3:])
+        assert torch.equal(run(PropagatedFrames), run(WithoutSparing))
+        spared, whole = (
+            count_operations(partial(run, kind)) for kind in (PropagatedFrames, WithoutSparing)
+        )
+    assert spared < whole
+    assert not any(module._forward_pre_hooks for module in unet.modules())
 
 
 def test_a_call_outside_of_a_pass_is_an_error(unet: Any) -> None:

@@ -27,6 +27,10 @@ class UNetPass(Protocol):
     def attend(self, layer: str, attn: Any, tokens: Tensor) -> Tensor:
         """Self-attention of a layer. tokens: (branches * n, S, C); returns the same shape."""
 
+    @property
+    def replaces_features(self) -> bool:
+        """Whether `features` takes nothing from the output but its batch size."""
+
     def features(self, output: Tensor) -> Tensor:
         """Features (branches * n, C, h, w) that a decoder layer goes on with."""
 
@@ -84,6 +88,10 @@ class SourcePass:
 
     layers: frozenset[str] | None = field(default=None, kw_only=True)
     kept_features: Tensor | None = field(default=None, kw_only=True)
+
+    @property
+    def replaces_features(self) -> bool:
+        return False
 
     def features(self, output: Tensor) -> Tensor:
         self.kept_features = output
@@ -211,6 +219,10 @@ class EditedFrames:
         """Self-attention of the edit's branches, all of shape (branches * n, S, C)."""
         return attention(attn, queries, keys, values)
 
+    @property
+    def replaces_features(self) -> bool:
+        return self.inject_features and self.donor is not None
+
     def features(self, output: Tensor) -> Tensor:
         if not self.inject_features:
             return output
@@ -333,6 +345,10 @@ class PropagatedFrames:
     def attend(self, layer: str, attn: Any, tokens: Tensor) -> Tensor:
         outputs = self.keyframes.outputs[layer]
         return propagate(outputs, self.fields[layer], self.blends).flatten(0, 1)
+
+    @property
+    def replaces_features(self) -> bool:
+        return self.source_features is not None
 
     def features(self, output: Tensor) -> Tensor:
         if self.source_features is None:
