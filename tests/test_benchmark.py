@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,15 +14,30 @@ import torch.nn.functional as F
 from golden_runs import GOLDEN
 from test_diffusion import CPU
 
-from tokenflow_engine.benchmark.bench import BARS, Bench, BenchSettings, run_bench
+from tokenflow_engine.benchmark import bench as module
+from tokenflow_engine.benchmark.bench import (
+    BARS,
+    EQUAL_PSNR,
+    ROWS,
+    UNMEASURED_STEPS,
+    Bench,
+    BenchSettings,
+    run_bench,
+)
 from tokenflow_engine.benchmark.loop_rate import LoopRate, LoopSize, measure_loop, synthetic_run
 from tokenflow_engine.benchmark.operations import count_operations
-from tokenflow_engine.benchmark.plain_way import time_plain_way
+from tokenflow_engine.benchmark.plain_way import PlainTimes, time_plain_way
 from tokenflow_engine.benchmark.plots import line_chart
 from tokenflow_engine.benchmark.random_models import random_sd15
-from tokenflow_engine.benchmark.reconstruction import measure_reconstruction
+from tokenflow_engine.benchmark.reconstruction import (
+    Reconstruction,
+    Reconstructions,
+    measure_reconstruction,
+)
 from tokenflow_engine.benchmark.report import files, meets, table
 from tokenflow_engine.benchmark.timing import Seconds
+from tokenflow_engine.benchmark.whole_edits import WholeEdits
+from tokenflow_engine.client.progress import EditResult
 from tokenflow_engine.command_line import bench as command
 from tokenflow_engine.diffusion.model import DiffusionModel, load_model
 
@@ -127,6 +143,66 @@ def test_the_page_says_which_bars_are_missed_and_that_no_gpu_was_there(finished:
     values = json.loads(written["performance.json"])
     assert values["second_prompt_ratio"] == 0.6
     assert "second_prompt_ratio" in values["measured"]
+
+
+def test_the_fewest_steps_that_reconstruct_as_well_are_found_whatever_their_order() -> None:
+    def points(*psnr: tuple[str, int, float]) -> Reconstructions:
+        found = (Reconstruction(name, steps, 1, value, value) for name, steps, value in psnr)
+        return Reconstructions(1, 64, 35.7, tuple(found))
+
+    plain = ("ddim", 500, 35.37)
+    implicit = [("implicit", 25, 35.6), ("implicit", 15, 35.28), ("implicit", 12, 34.7)]
+    assert points(*implicit, plain).fewest_steps("implicit", EQUAL_PSNR) == 15
+    assert points(plain, *implicit[2:]).fewest_steps("implicit", EQUAL_PSNR) is None
+
+
+@pytest.mark.parametrize(
+    ("gap", "equal_steps", "steps", "words"),
+    [
+        (-0.2, 12, 12, "12 steps are the fewest of those above"),
+        (-0.2, 25, 25, "25 steps are the fewest of those above"),
+        (0.5, None, 50, "No number of steps above"),
+        (None, None, UNMEASURED_STEPS, "Reconstruction was not measured in this run"),
+    ],
+)
+def test_whole_edits_are_compared_at_the_steps_of_equal_reconstruction_beside_all_rows(
+    gap: float | None,
+    equal_steps: int | None,
+    steps: int,
+    words: str,
+    finished: Bench,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    phases = {"prepare": 1.0, "invert": 2.0, "correspond": 1.0, "edit": 2.0, "decode": 1.0}
+    result = EditResult("out", 16, 64, 64, None, seconds=phases, reconstruction_psnr=33.0)
+
+    def edits(folder: Path, frames: int, size: int, count: int, device: str) -> WholeEdits:
+        request = SimpleNamespace(steps=count, inversion_steps=count, chunk=8)
+        run: Any = SimpleNamespace(request=request, frame_count=frames, size=(size, size))
+        seconds = Seconds(float(count), 1.0), Seconds(count / 2, 1.0)
+        return WholeEdits(run, (result, result), seconds)
+
+    monkeypatch.setattr(module, "time_whole_edits", edits)
+    monkeypatch.setattr(
+        module, "time_plain_way", lambda run: PlainTimes(Seconds(1.0, 1.0), Seconds(2.0, 2.0))
+    )
+    if gap is None:
+        del finished.figures["reconstruction_gap_50_to_500"]
+        del finished.measured["reconstruction_gap_50_to_500"]
+    finished.equal_steps = equal_steps
+    module.PARTS["edits"](finished, BenchSettings(("edits",)), CPU, tmp_path, lambda line: None)
+    figures = finished.figures
+    assert figures["end_to_end_steps"] == steps
+    # 500 steps down and back at a second, 50 of the edit at two, and our reading and decoding.
+    assert figures["end_to_end_ratio"] == pytest.approx((1000 + 100 + 2) / steps, abs=1e-3)
+    assert figures["second_prompt_ratio"] == 0.5
+    written = files(finished)
+    assert json.loads(written["performance.json"])["end_to_end_steps"] == steps
+    page = written["performance.md"]
+    assert words in page and "fewer denoising steps" in page and "16 steps" in page
+    assert all(f"| {count}+{count} " in page for count in {*ROWS, steps})
+    assert f"| {steps}+{steps} (`end_to_end_ratio`) |" in page
 
 
 def test_no_number_meets_no_bar() -> None:

@@ -109,11 +109,15 @@ def test_an_edit_is_made_again_bit_for_bit_from_its_edit_file(
     assert np.array_equal(pictures(first.output), pictures(edit(again).output))
 
 
+@pytest.mark.parametrize("changes", [{}, {"pnp_attention": 0.0}])
 def test_a_second_prompt_reuses_what_the_source_decides_and_changes_nothing(
-    request_for: Callable[..., EditRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any],
+    request_for: Callable[..., EditRequest],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     edit(request_for())
-    second = request_for(prompt="a yellow ball on sand", output=str(tmp_path / "second"))
+    second = request_for(prompt="a yellow ball on sand", output=str(tmp_path / "second"), **changes)
     reported: list[Progress] = []
     cached = edit(second, progress=reported.append)
     assert all(report.done == 0 for report in reported if report.phase in ("invert", "correspond"))

@@ -59,11 +59,13 @@ def test_what_fits_is_left_alone_and_what_cannot_fit_is_not_promised() -> None:
     assert many is None and none is None
 
 
-def test_the_disk_is_estimated_as_the_engine_does_once_the_model_is_loaded() -> None:
+@pytest.mark.parametrize("mode", ["smooth", "reference"])
+def test_the_disk_is_estimated_as_the_engine_does_once_the_model_is_loaded(mode: str) -> None:
     torch = pytest.importorskip("torch")
     from types import SimpleNamespace
 
     from tokenflow_engine.phases.disk import bytes_needed
+    from tokenflow_engine.tokenflow.propagation import RULES
 
     config = SimpleNamespace(
         layers_per_block=2,
@@ -80,7 +82,9 @@ def test_the_disk_is_estimated_as_the_engine_does_once_the_model_is_loaded() -> 
         model=model,
         inversion_timesteps=range(50),
         plan=plan,
+        rule=RULES[mode],
+        keyframes=[range(5)],
     )
     by_engine = bytes_needed(run)  # type: ignore[arg-type]
-    found = needs(size=(512, 384))
+    found = needs(size=(512, 384), mode=mode)
     assert (found.pictures, found.cache) == (by_engine.pictures, by_engine.cache)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,18 @@ import torch
 import torch.nn.functional as F
 from golden_runs import GOLDEN
 
+from tokenflow_engine.benchmark.operations import count_operations
 from tokenflow_engine.client.errors import TokenFlowError
 from tokenflow_engine.diffusion.model import load_model
 from tokenflow_engine.tokenflow import correspondence
 from tokenflow_engine.tokenflow.attention import (
     EditedKeyframes,
+    InjectionSource,
+    KeyframeOutputs,
+    PropagatedFrames,
     SourceFrames,
     SourceKeyframes,
+    SourcePass,
     extended_attention,
 )
 from tokenflow_engine.tokenflow.correspondence import nearest_neighbours, unit_tokens
@@ -172,6 +178,83 @@ def test_source_passes_leave_the_prediction_as_it_is_without_propagation(unet: A
     for layer, field in seen.fields.items():
         identity = torch.arange(field.shape[-1]).expand(3, -1)
         assert torch.equal(field[:, 0], identity), layer
+
+
+@pytest.mark.parametrize("propagates", [False, True])
+def test_a_source_pass_ends_early_with_all_that_a_whole_one_keeps(
+    unet: Any, propagates: bool
+) -> None:
+    torch.manual_seed(3)
+    latents, context = torch.randn(3, 4, 16, 16), torch.randn(3, 77, 32)
+    blends = [copy_of(slot) for slot in range(3)]
+    reached: list[str] = []
+    hook = unet.conv_out.register_forward_pre_hook(lambda *_: reached.append("conv_out"))
+
+    def seen(layers: frozenset[str] | None) -> tuple[SourceKeyframes, SourceFrames]:
+        keyframes = SourceKeyframes(layers=layers)
+        wiring.see(keyframes, latents, 5, context)
+        frames = SourceFrames(keyframes, blends, propagates, layers=layers)
+        wiring.see(frames, latents + 0.1, 5, context)
+        return keyframes, frames
+
+    def features(unet_pass: SourcePass) -> torch.Tensor:
+        assert unet_pass.kept_features is not None
+        return unet_pass.kept_features
+
+    try:
+        with tokenflow(unet) as wiring, torch.inference_mode():
+            whole = seen(None)
+            assert reached == ["conv_out"] * 2
+            reached.clear()
+            early = seen(frozenset(wiring.layers))
+            injected = InjectionSource(layers=wiring.injected_layers)
+            wiring.see(injected, latents, 5, context)
+            assert injected.kept.keys() == wiring.injected_layers
+            assert not reached
+            with pytest.raises(RuntimeError, match="outside"):
+                unet(latents, 5, encoder_hidden_states=context)
+    finally:
+        hook.remove()
+    assert whole[0].tokens.keys() == early[0].tokens.keys()
+    for layer, tokens in whole[0].tokens.items():
+        assert torch.equal(early[0].tokens[layer], tokens)
+        assert torch.equal(early[1].fields[layer], whole[1].fields[layer])
+    for layer, outputs in early[0].outputs.items():
+        assert torch.equal(outputs, whole[0].outputs[layer])
+    assert torch.equal(features(early[1]), features(whole[1]))
+    for unet_pass in (early[0], injected):
+        assert torch.equal(features(unet_pass), features(whole[0]))
+
+
+class WithoutSparing(PropagatedFrames):
+    """Computes the features that are then replaced."""
+
+    @property
+    def replaces_features(self) -> bool:
+        return False
+
+
+def test_features_that_are_replaced_need_not_be_computed(unet: Any) -> None:
+    torch.manual_seed(4)
+    latents, context = torch.randn(6, 4, 16, 16), torch.randn(6, 77, 32)
+    blends = [copy_of(slot) for slot in range(3)]
+    source = SourceKeyframes()
+
+    def run(kind: type[PropagatedFrames]) -> torch.Tensor:
+        outputs = {k: x.unflatten(0, (1, 3)).repeat(2, 1, 1, 1) for k, x in source.outputs.items()}
+        unet_pass = kind(KeyframeOutputs(outputs), blends, seen.fields, source.kept_features)
+        return wiring.run(unet_pass, latents, 5, context)
+
+    with tokenflow(unet) as wiring, torch.inference_mode():
+        wiring.see(source, latents[:3], 5, context[:3])
+        seen = SourceFrames(source, blends, False)
+        wiring.see(seen, latents[3:], 5, context[3:])
+        assert torch.equal(run(PropagatedFrames), run(WithoutSparing))
+        spared, whole = (
+            count_operations(partial(run, kind)) for kind in (PropagatedFrames, WithoutSparing)
+        )
+    assert spared < whole
+    assert not any(module._forward_pre_hooks for module in unet.modules())
 
 
 def test_a_call_outside_of_a_pass_is_an_error(unet: Any) -> None:

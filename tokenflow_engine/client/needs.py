@@ -72,15 +72,16 @@ def needs_of(
     number = 2 if half else 4
     cells = math.ceil(size[0] / 8) * math.ceil(size[1] / 8)
     branches = 3 if request.guidance_scale != 1 else 2
-    keyframes = min(math.ceil(frames / request.chunk), KEYFRAMES_AT_ONCE)
+    keyframes = math.ceil(frames / request.chunk)
+    at_once = min(keyframes, KEYFRAMES_AT_ONCE)
 
     attention_values = sum(
         (cells >> (2 * level)) * width * (2 * model.layers + 1)
         for level, width in enumerate(model.channels[:-1])
     )
-    kept = keyframes * 2 * branches * attention_values * number
+    kept = at_once * 2 * branches * attention_values * number
     # One UNet call holds about this many maps of its finest level for each frame, skips included.
-    working = max(request.chunk, keyframes) * branches * 16 * model.channels[0] * cells * number
+    working = max(request.chunk, at_once) * branches * 16 * model.channels[0] * cells * number
     decoding = 4 * 4 * model.vae_channels * size[0] * size[1] * 4
     weights = model.parameters * number + model.vae_parameters * 4
     memory = weights + max(kept + working, decoding)
@@ -93,7 +94,10 @@ def needs_of(
     fields = (tokens + cells // 64) * 2 * (2 if cells <= 2**16 else 4) * steps
     feature_steps = round(request.pnp_features * steps) if request.editor == "pnp" else 0
     features = model.channels[-1] * (cells // 16) * number * feature_steps
-    return Needs(memory, frames * size[0] * size[1] * 3, frames * (latents + fields + features))
+    # Mode "smooth" propagates all frames but the keyframes; the others keep both kinds' features.
+    again = 0 if request.mode == "smooth" else keyframes
+    cache = frames * (latents + fields + features) + again * features
+    return Needs(memory, frames * size[0] * size[1] * 3, cache)
 
 
 def smaller_plan(

@@ -6,13 +6,13 @@ import argparse
 import json
 import sys
 import tempfile
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..client.edit_request import DEVICES
-from ..client.errors import EXIT_CODES, TokenFlowError
+from ..client.errors import TokenFlowError
 from .edit import Parser
+from .exit_code import exit_code_of
 
 if TYPE_CHECKING:
     from ..benchmark.bench import Bench
@@ -49,23 +49,15 @@ def run(arguments: list[str]) -> int:
 
     Returns 0, or the error's exit code after one sentence on standard error.
     """
-    as_json = "--json" in arguments
-    try:
+
+    def measure() -> None:
         options = parser().parse_args(arguments)
         bench = _bench(options)
-    except TokenFlowError as error:
-        return _failed(error, as_json)
-    except KeyboardInterrupt:
-        return _failed(TokenFlowError("cancelled", "The benchmark was cancelled."), as_json)
-    except Exception as error:
-        problem = f"The engine met an error it did not expect: {type(error).__name__}: {error}"
-        traceback.print_exc()
-        remedy = "Please report it together with the lines above."
-        return _failed(TokenFlowError("internal", problem, remedy), as_json)
-    from ..benchmark.report import table
+        from ..benchmark.report import table
 
-    print(json.dumps(bench.to_json()) if as_json else "\n".join(table(bench)))
-    return 0
+        print(json.dumps(bench.to_json()) if options.json else "\n".join(table(bench)))
+
+    return exit_code_of(measure, "benchmark", "--json" in arguments)
 
 
 def _bench(options: argparse.Namespace) -> Bench:
@@ -105,13 +97,6 @@ def _tell(line: str) -> None:
 
 def _bad(message: str, remedy: str) -> TokenFlowError:
     return TokenFlowError("bad_request", message, remedy)
-
-
-def _failed(error: TokenFlowError, as_json: bool) -> int:
-    print(error, file=sys.stderr)
-    if as_json:
-        print(json.dumps({"error": error.to_json()}))
-    return EXIT_CODES.get(error.code, 1)
 
 
 def _lengths(text: str) -> tuple[int, ...]:

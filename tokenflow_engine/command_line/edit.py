@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import traceback
 from typing import Any, NoReturn
 
 from ..client.edit_request import CHOICES, EditRequest
-from ..client.errors import EXIT_CODES, TokenFlowError
+from ..client.errors import TokenFlowError
 from ..client.progress import EditResult
+from .exit_code import exit_code_of
 from .progress_line import ProgressLine
 
 DEFAULTS = {name: field.default for name, field in EditRequest.__dataclass_fields__.items()}
@@ -81,23 +81,14 @@ def run(arguments: list[str]) -> int:
 
     Returns 0, or the error's exit code after one sentence on standard error.
     """
-    as_json = "--json" in arguments
-    try:
+
+    def make() -> None:
         options = vars(parser().parse_args(arguments))
-        options.pop("json")
+        as_json = options.pop("json")
         request = EditRequest(**options).validated()
-        result = _edit(request)
-    except TokenFlowError as error:
-        return _failed(error, as_json)
-    except KeyboardInterrupt:
-        return _failed(TokenFlowError("cancelled", "The edit was cancelled."), as_json)
-    except Exception as error:
-        problem = f"The engine met an error it did not expect: {type(error).__name__}: {error}"
-        remedy = "Please report it together with the lines above."
-        traceback.print_exc()
-        return _failed(TokenFlowError("internal", problem, remedy), as_json)
-    _report(request, result, as_json)
-    return 0
+        _report(request, _edit(request), as_json)
+
+    return exit_code_of(make, "edit", "--json" in arguments)
 
 
 def _edit(request: EditRequest) -> EditResult:
@@ -117,13 +108,6 @@ def _report(request: EditRequest, result: EditResult, as_json: bool) -> None:
         return
     where = "the cache" if request.last_phase == "invert" else result.output
     print(f"{result.frame_count} frames of {result.width}x{result.height} are in {where}")
-
-
-def _failed(error: TokenFlowError, as_json: bool) -> int:
-    print(error, file=sys.stderr)
-    if as_json:
-        print(json.dumps({"error": error.to_json()}))
-    return EXIT_CODES.get(error.code, 1)
 
 
 def _range(text: str) -> tuple[int, int]:

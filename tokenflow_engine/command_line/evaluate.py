@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..client.edit_request import CHOICES, EditRequest
-from ..client.errors import EXIT_CODES, TokenFlowError
 from .edit import DEFAULTS, Parser
+from .exit_code import exit_code_of
 
 if TYPE_CHECKING:
     from ..comparison.report import Report
@@ -71,21 +70,13 @@ def run(arguments: list[str]) -> int:
 
     Returns 0, or the error's exit code after one sentence on standard error.
     """
-    as_json = "--json" in arguments
-    try:
+
+    def compare() -> None:
         options = parser().parse_args(arguments)
         report = _compare(options)
-    except TokenFlowError as error:
-        return _failed(error, as_json)
-    except KeyboardInterrupt:
-        return _failed(TokenFlowError("cancelled", "The comparison was cancelled."), as_json)
-    except Exception as error:
-        problem = f"The engine met an error it did not expect: {type(error).__name__}: {error}"
-        traceback.print_exc()
-        remedy = "Please report it together with the lines above."
-        return _failed(TokenFlowError("internal", problem, remedy), as_json)
-    print(json.dumps(report.to_json()) if as_json else report.table())
-    return 0
+        print(json.dumps(report.to_json()) if options.json else report.table())
+
+    return exit_code_of(compare, "comparison", "--json" in arguments)
 
 
 def _compare(options: argparse.Namespace) -> Report:
@@ -145,13 +136,6 @@ def _shown(options: argparse.Namespace, request: EditRequest) -> dict[str, Any]:
         "tuning_steps": options.tuning_steps,
         "clip_model": None if options.clip_model is None else options.clip_model.name,
     }
-
-
-def _failed(error: TokenFlowError, as_json: bool) -> int:
-    print(error, file=sys.stderr)
-    if as_json:
-        print(json.dumps({"error": error.to_json()}))
-    return EXIT_CODES.get(error.code, 1)
 
 
 def _names(text: str) -> list[str]:

@@ -25,6 +25,10 @@ class EditPlan:
     def injects_features(self, step: int) -> bool:
         return step < self.feature_steps
 
+    def injects(self, step: int) -> bool:
+        """Whether a step takes anything out of the source."""
+        return step < max(self.attention_steps, self.feature_steps)
+
 
 Editor = Callable[[EditRequest, tuple[int, ...]], EditPlan]
 """(request, all descending timesteps) -> plan."""

@@ -1,7 +1,8 @@
 """Phase 2: what the source alone decides about the edit, once for each denoising step.
 
 That is the correspondence field of every frame at every self-attention layer, and the features that
-Plug-and-Play injects. None of it depends on the prompt.
+Plug-and-Play injects. None of it depends on the prompt. No UNet call goes on beyond the last
+layer's tokens.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..media.latents import LatentStore, StoredLatents
-from ..tokenflow.attention import SourceFrames, SourceKeyframes
+from ..tokenflow.attention import SourceFrames, SourceKeyframes, SourcePass
 from ..tokenflow.propagation import Blend
 from ..tokenflow.windows import Window, one_by_one, sweep
 from ..tokenflow.wiring import Wiring
@@ -26,6 +27,8 @@ from .rates import KEYFRAMES, OTHERS
 from .run import EditRun
 
 LAYOUT = "layout"
+STORE_FORMAT = 2
+"""Raised when the phase keeps other arrays than before."""
 
 Pass = TypeVar("Pass", SourceKeyframes, SourceFrames)
 
@@ -54,14 +57,21 @@ class Correspondences:
 
     def features(self, step: int, frames: list[int]) -> Tensor:
         """(n, C, h, w) features to inject; only for steps that inject them."""
-        rows = self._run.propagated_rows(step, frames)
-        stored = self._store.read(_features(step), rows)
+        return self._tensor(_features(step), self._run.propagated_rows(step, frames))
+
+    def keyframe_features(self, step: int, slots: Sequence[int]) -> Tensor:
+        """`features` of keyframes by their places in the step's list."""
+        return self._tensor(_keyframe_features(step), list(slots))
+
+    def _tensor(self, name: str, rows: list[int]) -> Tensor:
+        stored = self._store.read(name, rows)
         return torch.from_numpy(stored).to(self._run.model.device, self._run.model.dtype)
 
 
 def correspondence_key(run: EditRun) -> str:
     return key_of(
         {
+            "format": STORE_FORMAT,
             "inversion": inversion_key(run),
             "timesteps": run.plan.timesteps,
             "feature_steps": run.plan.feature_steps,
@@ -107,7 +117,7 @@ def _correspond_step(
             latents = inversion.at(timestep, some).to(run.model.dtype)
             embeddings = run.source_embedding.expand(len(some), -1, -1)
             wiring.query_rows = run.memory.plan.query_rows
-            wiring.run(unet_pass, latents, timestep, embeddings)
+            wiring.see(unet_pass, latents, timestep, embeddings)
             return unet_pass
 
         seen = run.memory.pieces(len(frames), one_call)
@@ -115,21 +125,28 @@ def _correspond_step(
         run.meter.advance(len(frames), work)
         return seen
 
+    every = frozenset(wiring.layers)
     source = SourceKeyframes()
     propagated = run.propagated(step)
     alone = one_by_one(len(keyframes), run.request.chunk)
     number = 0
     for part in sweep(alone, propagated, partial(run.blend, step), run.request.chunk):
         if isinstance(part, Window):
-            for some in see(lambda _: SourceKeyframes(), [keyframes[slot] for slot in part.slots]):
+            seen = see(
+                lambda _: SourceKeyframes(layers=every), [keyframes[slot] for slot in part.slots]
+            )
+            for some in seen:
                 source.add(some)
+            if store is not None and run.plan.injects_features(step):
+                features = _array(torch.cat([_features_of(some) for some in seen]))
+                _write(store, _keyframe_features(step), len(keyframes), part.slots, features)
             continue
         source.forget_before(part.first)
         frames = list(part.frames)
 
         def find(frames: list[int] = frames, blends: Sequence[Blend] = part.blends) -> Parts:
             def matched(rows: slice) -> SourceFrames:
-                return SourceFrames(source, blends[rows], run.rule.propagates_source)
+                return SourceFrames(source, blends[rows], run.rule.propagates_source, layers=every)
 
             found = [_found(run, wiring, step, seen) for seen in see(matched, frames)]
             return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
@@ -147,9 +164,12 @@ def _found(run: EditRun, wiring: Wiring, step: int, seen: SourceFrames) -> Parts
     fields = torch.cat([seen.fields[layer] for layer in wiring.layers], dim=-1).int().cpu()
     if not run.plan.injects_features(step):
         return (fields,)
-    features = seen.kept_features
-    assert features is not None
-    return fields, features.cpu()
+    return fields, _features_of(seen)
+
+
+def _features_of(seen: SourcePass) -> Tensor:
+    assert seen.kept_features is not None
+    return seen.kept_features.cpu()
 
 
 def _keep(
@@ -167,9 +187,16 @@ def _keep(
         store.write(LAYOUT, slice(None), np.array(sizes))
     arrays = [parts[0].numpy().astype(index), *map(_array, parts[1:])]
     for name, array in zip((_fields(step), _features(step)), arrays, strict=False):
-        if rows[0] == 0:
-            store.create(name, (count, *array.shape[1:]), array.dtype)
-        store.write(name, rows, array)
+        _write(store, name, count, rows, array)
+
+
+def _write(
+    store: LatentStore, name: str, count: int, rows: Sequence[int], array: np.ndarray
+) -> None:
+    """Write some rows of an array of `count`; the first of them make room for all."""
+    if rows[0] == 0:
+        store.create(name, (count, *array.shape[1:]), array.dtype)
+    store.write(name, list(rows), array)
 
 
 def _array(features: Tensor) -> np.ndarray:
@@ -184,3 +211,7 @@ def _fields(step: int) -> str:
 
 def _features(step: int) -> str:
     return f"features{step:03d}"
+
+
+def _keyframe_features(step: int) -> str:
+    return f"keyframe_features{step:03d}"

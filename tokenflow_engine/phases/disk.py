@@ -34,7 +34,9 @@ def bytes_needed(run: EditRun) -> BytesNeeded:
     fields = (tokens + cells // 64) * SIDES * index_bytes * len(run.plan.timesteps)
     channels = config.block_out_channels[-1]
     features = channels * (cells // 16) * run.model.dtype.itemsize * run.plan.feature_steps
+    # Keyframes have features of their own, also where they are propagated as well.
+    again = 0 if run.rule.reuses_keyframes else len(run.keyframes[0])
     return BytesNeeded(
         pictures=run.frame_count * width * height * 3,
-        cache=run.frame_count * (latents + fields + features),
+        cache=run.frame_count * (latents + fields + features) + again * features,
     )

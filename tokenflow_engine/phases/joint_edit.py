@@ -24,7 +24,7 @@ from .invert import Inversion
 from .latent_rows import LatentRows
 from .rates import KEYFRAMES, OTHERS
 from .run import EditRun
-from .step_calls import StepCalls, denoised, needs_source
+from .step_calls import StepCalls, denoised
 from .variation import varied
 
 FINAL = "final"
@@ -57,7 +57,7 @@ def edit_units(run: EditRun) -> dict[str, int]:
     branches = len(run.edit_embeddings)
     return {
         KEYFRAMES: sum(
-            _jointly_edited(run, step) * (branches + needs_source(run, step))
+            _jointly_edited(run, step) * (branches + run.plan.injects_attention(step))
             for step in range(len(run.keyframes))
         ),
         OTHERS: sum(len(run.propagated(step)) for step in range(len(run.keyframes))) * branches,
@@ -152,7 +152,7 @@ def edit_step(
     kept = KeyframeOutputs()
     seen: AnchorTokens | None = None
     if slots := anchors_of(len(keyframes), run.window(step)):
-        joint = calls.joint([keyframes[slot] for slot in slots], sees=True)
+        joint = calls.joint(slots, sees=True)
         seen = AnchorTokens(slots, joint.seen)
     waiting: Tensor | None = None
     finished = 0
@@ -167,7 +167,7 @@ def edit_step(
                 advance(frames, calls.propagated(part, kept))
             continue
         context = seen.of(part.anchors) if seen else {}
-        joint = calls.joint([keyframes[slot] for slot in part.slots], context)
+        joint = calls.joint(part.slots, context)
         kept.add(joint.outputs, part)
         if run.rule.reuses_keyframes:
             # Their latents stay until the last window that holds them has seen them.

@@ -77,7 +77,7 @@ def _units(run: EditRun) -> dict[str, int]:
     """Branches times frames that a preview's edit sends through the UNet."""
     plan, branches = run.plan, len(run.edit_embeddings)
     steps = range(len(plan.timesteps))
-    source = sum(plan.injects_attention(step) or plan.injects_features(step) for step in steps)
+    source = sum(plan.injects(step) for step in steps)
     return {
         KEYFRAMES: run.frame_count * (branches * len(steps) + source),
         OTHERS: region_units(run),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
@@ -56,11 +56,18 @@ class StepCalls:
     keyframe_pass: type[EditedKeyframes] = EditedKeyframes
 
     def joint(
-        self, frames: list[int], context: KeysAndValues | None = None, sees: bool = False
+        self, slots: Sequence[int], context: KeysAndValues | None = None, sees: bool = False
     ) -> JointEdit:
-        """Edit keyframes together; `context` is attended to as well."""
+        """Edit keyframes together; `context` is attended to as well.
+
+        slots: their places in the step's list of keyframes.
+        """
         run, timestep = self.run, self.run.plan.timesteps[self.step]
+        frames = [run.keyframes[self.step][slot] for slot in slots]
         whole = pass_of_step(run, self.wiring, self.step, self.keyframe_pass)
+        if whole.source and not whole.inject_attention:
+            known = self.correspondences.keyframe_features(self.step, slots)
+            whole = replace(whole, source=False, donor=InjectionSource(kept_features=known))
         latents = self.latents[frames]
         source = self.inversion.at(timestep, frames) if whole.source else None
 
@@ -70,11 +77,11 @@ class StepCalls:
             return JointEdit(noise, call.outputs, call.seen)
 
         def apart() -> JointEdit:
-            donor = None
+            donor = whole.donor
             if source is not None:
-                donor = InjectionSource(whole.injected_layers)
+                donor = InjectionSource(layers=whole.injected_layers)
                 embeddings = run.source_embedding.expand(len(frames), -1, -1)
-                self.wiring.run(donor, source.to(run.model.dtype), timestep, embeddings)
+                self.wiring.see(donor, source.to(run.model.dtype), timestep, embeddings)
                 run.meter.advance(len(frames), KEYFRAMES)
             calls, noise = [], []
             for number in range(whole.branches):
@@ -131,7 +138,7 @@ def pass_of_step(run: EditRun, wiring: Wiring, step: int, kind: Callable[..., Pa
     """A pass over edited frames with the injections that the plan has for a step."""
     return kind(
         branches=len(run.edit_embeddings),
-        source=needs_source(run, step),
+        source=run.plan.injects(step),
         inject_attention=run.plan.injects_attention(step),
         inject_features=run.plan.injects_features(step),
         injected_layers=wiring.injected_layers,
@@ -142,11 +149,6 @@ def denoised(run: EditRun, step: int, latents: Tensor, noise: Tensor) -> Tensor:
     """Latents after one denoising step, from those before it and the noise found in them."""
     level = run.model.schedule.level
     return ddim_step(latents, noise, level(run.plan.timesteps[step]), level(run.after(step)))
-
-
-def needs_source(run: EditRun, step: int) -> bool:
-    """Whether a step's joint edit injects anything out of the source."""
-    return run.plan.injects_attention(step) or run.plan.injects_features(step)
 
 
 def guided_noise(

@@ -6,7 +6,7 @@ processor sees exactly the tokens that TokenFlow matches and the ones it propaga
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -26,6 +26,10 @@ class UNetPass(Protocol):
 
     def attend(self, layer: str, attn: Any, tokens: Tensor) -> Tensor:
         """Self-attention of a layer. tokens: (branches * n, S, C); returns the same shape."""
+
+    @property
+    def replaces_features(self) -> bool:
+        """Whether `features` takes nothing from the output but its batch size."""
 
     def features(self, output: Tensor) -> Tensor:
         """Features (branches * n, C, h, w) that a decoder layer goes on with."""
@@ -69,11 +73,42 @@ def forget_first(kept: dict[str, Tensor], count: int, dim: int) -> None:
         kept[layer] = tokens.narrow(dim, count, tokens.shape[dim] - count).clone()
 
 
+class PassEnded(Exception):
+    """A pass has seen all that it is about: the rest of the UNet would be for nothing."""
+
+
 @dataclass
-class SourceKeyframes:
+class SourcePass:
+    """Frames of the source, for what a pass keeps of them.
+
+    layers: the self-attentions that it is about. The call ends at the last of them, as soon as it
+        has the features too, or at the UNet's end if None.
+    kept_features: (n, C, h, w).
+    """
+
+    layers: frozenset[str] | None = field(default=None, kw_only=True)
+    kept_features: Tensor | None = field(default=None, kw_only=True)
+
+    @property
+    def replaces_features(self) -> bool:
+        return False
+
+    def features(self, output: Tensor) -> Tensor:
+        self.kept_features = output
+        return output
+
+    def end_after(self, seen: Set[str]) -> None:
+        """Raises PassEnded, where these layers and the features are all."""
+        if self.layers is not None and self.kept_features is not None and self.layers <= seen:
+            raise PassEnded
+
+
+@dataclass
+class SourceKeyframes(SourcePass):
     """The source's keyframes, on their own: keeps the tokens that others are matched with.
 
-    tokens, outputs: for each layer (K, S, C): unit tokens before, and tokens after self-attention.
+    tokens, outputs: for each layer (K, S, C): unit tokens before, and tokens after self-attention;
+        these not of a layer that the call has ended at.
     first: place of the first of them in the step's list of keyframes.
     """
 
@@ -82,11 +117,9 @@ class SourceKeyframes:
     first: int = 0
 
     def attend(self, layer: str, attn: Any, tokens: Tensor) -> Tensor:
-        output = _plain(attn, tokens)
-        self.tokens[layer], self.outputs[layer] = unit_tokens(tokens), output
-        return output
-
-    def features(self, output: Tensor) -> Tensor:
+        self.tokens[layer] = unit_tokens(tokens)
+        self.end_after(self.tokens.keys())
+        output = self.outputs[layer] = _plain(attn, tokens)
         return output
 
     def add(self, following: SourceKeyframes) -> None:
@@ -104,51 +137,42 @@ class SourceKeyframes:
 
 
 @dataclass
-class SourceFrames:
+class SourceFrames(SourcePass):
     """Any frames of the source: finds their correspondence fields, keeps their features.
 
     propagates: whether the frames' own self-attention is propagated from the keyframes as well.
-    fields: for each layer int64 (n, 2, S). kept_features: (n, C, h, w).
+    fields: for each layer int64 (n, 2, S).
     """
 
     keyframes: SourceKeyframes
     blends: Sequence[Blend]
     propagates: bool
     fields: dict[str, Tensor] = field(default_factory=dict)
-    kept_features: Tensor | None = None
 
     def attend(self, layer: str, attn: Any, tokens: Tensor) -> Tensor:
         self.fields[layer] = match(unit_tokens(tokens), self.keyframes.tokens[layer], self.blends)
+        self.end_after(self.fields.keys())
         if not self.propagates:
             return _plain(attn, tokens)
         outputs = self.keyframes.outputs[layer][None]
         return propagate(outputs, self.fields[layer], self.blends)[0]
 
-    def features(self, output: Tensor) -> Tensor:
-        self.kept_features = output
-        return output
-
 
 @dataclass
-class InjectionSource:
+class InjectionSource(SourcePass):
     """The source alone, where it is not in the batch: keeps what Plug-and-Play injects.
 
-    layers: whose queries and keys are kept, (n, S, C) each. kept_features: (n, C, h, w).
+    kept: of the layers that it is about, queries and keys, (n, S, C) each.
     """
 
-    layers: frozenset[str]
     kept: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    kept_features: Tensor | None = None
 
     def attend(self, layer: str, attn: Any, tokens: Tensor) -> Tensor:
         queries, keys = attn.to_q(tokens), attn.to_k(tokens)
-        if layer in self.layers:
+        if self.layers and layer in self.layers:
             self.kept[layer] = queries, keys
+            self.end_after(self.kept.keys())
         return attention(attn, queries, keys, attn.to_v(tokens))
-
-    def features(self, output: Tensor) -> Tensor:
-        self.kept_features = output
-        return output
 
 
 @dataclass
@@ -159,7 +183,7 @@ class EditedFrames:
     `branches` (unconditional and conditional, or conditional alone).
     inject_attention, inject_features: Plug-and-Play's injections in this step, out of the source.
     injected_layers: the layers whose queries and keys are injected.
-    donor: an earlier call with the source, where the batch of this one lacks it.
+    donor: what an earlier call has kept of the source, where the batch of this one lacks it.
     """
 
     branches: int
@@ -194,6 +218,10 @@ class EditedFrames:
     ) -> Tensor:
         """Self-attention of the edit's branches, all of shape (branches * n, S, C)."""
         return attention(attn, queries, keys, values)
+
+    @property
+    def replaces_features(self) -> bool:
+        return self.inject_features and self.donor is not None
 
     def features(self, output: Tensor) -> Tensor:
         if not self.inject_features:
@@ -317,6 +345,10 @@ class PropagatedFrames:
     def attend(self, layer: str, attn: Any, tokens: Tensor) -> Tensor:
         outputs = self.keyframes.outputs[layer]
         return propagate(outputs, self.fields[layer], self.blends).flatten(0, 1)
+
+    @property
+    def replaces_features(self) -> bool:
+        return self.source_features is not None
 
     def features(self, output: Tensor) -> Tensor:
         if self.source_features is None:

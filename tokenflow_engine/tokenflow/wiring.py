@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from torch import Tensor, nn
 
 from ..client.errors import TokenFlowError
-from .attention import UNetPass
+from .attention import PassEnded, UNetPass
 
 INJECTED_BLOCKS = {1: (1, 2), 2: (0, 1, 2), 3: (0, 1, 2)}
 """Decoder blocks, and the attentions in them, whose queries and keys Plug-and-Play injects
 (Tumanyan et al., CVPR 2023, arXiv:2211.12572: decoder layers 4 to 11)."""
+
+
+CORNER = 2
+"""Pixels a side; a group of channels must have more than one value to be normalised."""
 
 
 class SelfAttention:
@@ -80,9 +84,21 @@ class Wiring:
         finally:
             self._current = None
 
+    def see(self, unet_pass: UNetPass, latents: Tensor, timestep: int, embeddings: Tensor) -> None:
+        """`run` for what the pass keeps alone: not further than up to where the pass ends it."""
+        with suppress(PassEnded):
+            self.run(unet_pass, latents, timestep, embeddings)
+
     def features(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
         """Forward hook of the layer whose features Plug-and-Play injects."""
         return self.current.features(output)
+
+    def spare(self, module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
+        """Forward pre-hook of the convolution before that layer, which has no other purpose: a
+        corner is enough to convolve where the features are replaced."""
+        if not self.current.replaces_features:
+            return None
+        return (inputs[0][..., :CORNER, :CORNER],)
 
 
 @contextmanager
@@ -96,7 +112,8 @@ def tokenflow(unet: Any) -> Iterator[Wiring]:
     """
     wiring = Wiring(unet)
     try:
-        injected_features = unet.up_blocks[1].resnets[1].conv2
+        injected = unet.up_blocks[1].resnets[1]
+        convolutions = injected.conv1, injected.conv2
     except (AttributeError, IndexError) as error:
         raise TokenFlowError(
             "unknown_model",
@@ -107,10 +124,14 @@ def tokenflow(unet: Any) -> Iterator[Wiring]:
     processors = before | {
         f"{layer}.attn1.processor": SelfAttention(layer, wiring) for layer in wiring.layers
     }
-    hook = injected_features.register_forward_hook(wiring.features)
+    hooks = (
+        convolutions[0].register_forward_pre_hook(wiring.spare),
+        convolutions[1].register_forward_hook(wiring.features),
+    )
     try:
         unet.set_attn_processor(processors)
         yield wiring
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
         unet.set_attn_processor(before)
