@@ -58,8 +58,8 @@ def prepare(request: EditRequest, meter: ProgressMeter) -> EditRun:
     model = shelf.model(request.model, device, choose_dtype(request.dtype, device))
     size = fit_size((source.width, source.height), request.size, native=model.native_size)
 
-    timesteps = tuple(model.schedule.timesteps(request.steps))
-    inversion_timesteps = tuple(model.schedule.timesteps(request.inversion_steps)[::-1])
+    timesteps = tuple(model.schedule.timesteps(request.steps_taken))
+    inversion_timesteps = tuple(model.schedule.timesteps(request.inversion_steps_taken)[::-1])
     plan = PLANS[request.editor](request, timesteps)
     prompts = [request.prompt]
     if request.guidance_scale != 1:
