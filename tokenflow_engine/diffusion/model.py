@@ -18,6 +18,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from ..client.edit_request import LATENT_CELL
 from ..client.errors import TokenFlowError
 from ..client.model_hash import PARTS, fingerprint, model_path
+from .residence import OneAtATime, settle
 from .schedule import NoiseSchedule
 from .single_file import UNREADABLE, checked_single_file, load_single_file
 
@@ -30,7 +31,7 @@ PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 @dataclass
 class DiffusionModel:
-    """A loaded model, in evaluation mode on one device.
+    """A loaded model, in evaluation mode, for one device.
 
     dtype: precision of UNet and text encoder; vae_dtype: of the autoencoder, which
         overflows in float16 for many Stable Diffusion checkpoints.
@@ -40,6 +41,7 @@ class DiffusionModel:
         effect, at most 1; what its folder's `training.json` says, or else 1.
     tiny_vae: diffusers' `AutoencoderTiny` out of the folder's `vae_tiny`, which decodes the same
         latents much quicker and less exactly; None where there is none.
+    residence: what moves the parts to the device and back; None where all of them lie there.
     """
 
     folder: Path
@@ -55,6 +57,12 @@ class DiffusionModel:
     native_size: int
     guidance_gain: float = 1.0
     tiny_vae: Any | None = None
+    residence: OneAtATime | None = None
+
+    def bring(self, part: str) -> None:
+        """Have a part of `WEIGHTS` on the device, as its call would."""
+        if self.residence is not None:
+            self.residence.bring(part)
 
     @property
     def latent_dtype(self) -> torch.dtype:
@@ -177,9 +185,11 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> Diffusion
             f"The model in {folder} is not of Stable Diffusion 1 or 2's kind.",
             "Choose a text-to-image model with four latent channels.",
         )
-    parts: tuple[Any, ...] = (unet, vae, text_encoder, tiny_vae)
-    for part in filter(None, parts):
-        part.to(device).eval().requires_grad_(False)
+    parts = dict(zip(WEIGHTS, (unet, vae, text_encoder), strict=True))
+    for part in parts.values():
+        part.eval().requires_grad_(False)
+    if tiny_vae is not None:
+        tiny_vae.to(device).eval().requires_grad_(False)
     if device.type == "cuda":
         # Tensor cores take half-precision convolutions in this order only; others get a copy.
         unet.to(memory_format=torch.channels_last)
@@ -197,6 +207,7 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> Diffusion
         int(unet.config.sample_size) * LATENT_CELL,
         guidance_gain(folder),
         tiny_vae,
+        settle(parts, device),
     )
 
 
