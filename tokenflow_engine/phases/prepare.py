@@ -17,6 +17,7 @@ from ..media.fit import fit_size
 from ..media.frames import probe
 from ..tokenflow.keyframes import KeyframeSchedule, draw_schedule, read_schedule, spread
 from .cache import PhaseCache
+from .memory_probe import start_where_it_fits
 from .meter import ProgressMeter
 from .run import EditRun, content_of, fitted_frames
 
@@ -64,7 +65,7 @@ def prepare(request: EditRequest, meter: ProgressMeter) -> EditRun:
     prompts = [request.prompt]
     if request.guidance_scale != 1:
         prompts.insert(0, request.negative_prompt)
-    return EditRun(
+    run = EditRun(
         request=request,
         source=source,
         model=model,
@@ -81,6 +82,8 @@ def prepare(request: EditRequest, meter: ProgressMeter) -> EditRun:
         meter=meter,
         picked=picked,
     )
+    start_where_it_fits(run)
+    return run
 
 
 def _content(
