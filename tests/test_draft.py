@@ -16,9 +16,15 @@ from diffusers import AutoencoderTiny
 from test_edit import FRAMES, SIZE, cache, clip, pictures, request_for  # noqa: F401
 
 from tokenflow_engine import EditRequest, Progress, TokenFlowError, edit
+from tokenflow_engine.client.edit_list import ListedEdit
 from tokenflow_engine.client.edit_request import DRAFT_STEPS
+from tokenflow_engine.client.edit_steps import Batch, invert
+from tokenflow_engine.client.job_folder import JobFolder
 from tokenflow_engine.client.model_hash import EMBEDDED
 from tokenflow_engine.client.needs import DEMONSTRATION, needs_of
+from tokenflow_engine.client.path_mapping import PathMapping
+from tokenflow_engine.client.progress import EditResult
+from tokenflow_engine.client.step_report import StepReport
 from tokenflow_engine.diffusion.model import TINY_VAE
 from tokenflow_engine.phases.prepare import shelf
 from tokenflow_engine.tokenflow.attention import EditedKeyframes, attention, every_second
@@ -151,6 +157,27 @@ def test_a_model_with_a_tiny_decoder_decodes_drafts_by_it_and_finals_as_ever(
     # Untrained as it is, it shows that its pictures are not the ordinary decoder's.
     usual = edit(replace(words, quality="draft", output=str(tmp_path / "usual")))
     assert np.abs(pictures(draft.output) - pictures(usual.output).astype(int)).mean() > 5
+
+
+def test_on_a_farm_a_draft_inverts_anew_only_where_it_takes_other_steps(tmp_path: Path) -> None:
+    job = JobFolder(tmp_path)
+    job.frames("a").mkdir(parents=True)
+    (job.frames("a") / "00000.png").touch()
+    job.finish("extract-a", "", {"content": "c0ffee", "frame_count": 1})
+
+    def skipped(**settings: Any) -> bool:
+        listed = ListedEdit("a", "A", frame_count=1, settings={"prompt": "a ball", **settings})
+        part, mapping, report = Batch(listed, (0, 1)), PathMapping(), StepReport(quiet=True)
+        done = invert(
+            job, part, mapping, lambda request, _: EditResult("", 1, 64, 64, None, {}), report
+        )
+        return bool(done["skipped"])
+
+    assert not skipped(inversion_steps=10)
+    assert skipped(inversion_steps=10, quality="draft")
+    assert not skipped(inversion_steps=50)
+    assert not skipped(inversion_steps=50, quality="draft")
+    assert skipped(inversion_steps=40, quality="draft")
 
 
 def test_what_is_no_quality_is_refused_in_one_sentence(request_for: Build) -> None:  # noqa: F811

@@ -27,7 +27,8 @@ PARTS = "invert-part"
 RECONSTRUCTION = "reconstruction"
 ENCODED_AHEAD = 16
 """Batches that are encoded before the first of them is inverted, where autoencoder and UNet are on
-the device in turns: each turn costs the time to move one away and the other there."""
+the device in turns: each turn costs the time to move one away and the other there. Their frames,
+100 MB of 512x512 pixels at 8 a batch, wait on the host."""
 
 RECONSTRUCTED_FRAMES = 4
 """Frames sampled back to measure the inversion; all of them would double its cost."""
