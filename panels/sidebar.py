@@ -74,6 +74,10 @@ def _draw_main_settings(layout: UILayout, settings: TokenFlowSettings) -> None:
     column = layout.column()
     column.use_property_split = True
     column.use_property_decorate = False
+    quality = column.row()
+    # The released code's way has no draft, and an edit that asks for one is refused.
+    quality.active = settings.mode != "reference" or settings.quality == "draft"
+    quality.prop(settings, "quality", expand=True)
     column.prop(settings, "editor")
     _draw_freedom(column, settings)
     numbers = column.column(align=True)

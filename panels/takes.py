@@ -85,6 +85,8 @@ def _draw_shown(box: UILayout, context: Context, take: Take) -> None:
     kept = take.strips[0].tokenflow
     draw_wrapped(box, context, f"\u201c{kept.prompt}\u201d")
     result = json.loads(kept.result) if kept.result else {}
+    if kept.quality == "draft":
+        box.label(text="Draft: coarser than a final edit")
     if result.get("stability"):
         draw_wrapped(box, context, result["stability"])
     buttons = box.row(align=True)

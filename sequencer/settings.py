@@ -18,7 +18,14 @@ from bpy.props import (
     StringProperty,
 )
 
-from ..tokenflow_engine.client.edit_request import BOUNDS, DEVICES, DTYPES, REGIONS, EditRequest
+from ..tokenflow_engine.client.edit_request import (
+    BOUNDS,
+    DEVICES,
+    DTYPES,
+    QUALITIES,
+    REGIONS,
+    EditRequest,
+)
 from ..tokenflow_engine.client.strengths import (
     COURSES,
     MIDDLE,
@@ -90,6 +97,25 @@ class EditFields:
             ("sdedit", "SDEdit", "Freer: adds noise to the source and denoises it by the prompt"),
         ),
         default=_DEFAULTS["editor"],
+        options=_FIXED,
+    )
+    quality: EnumProperty(
+        name="Quality",
+        description="How much time the edit may take",
+        items=tuple(
+            zip(
+                QUALITIES,
+                ("Final", "Draft"),
+                (
+                    "As many steps as are set, and nothing left out",
+                    "Lossy: quicker and coarser, to try prompts with. At most 12 steps, attention "
+                    "to every second spot of the picture, and the model's small decoder if it has "
+                    "one",
+                ),
+                strict=True,
+            )
+        ),
+        default=_DEFAULTS["quality"],
         options=_FIXED,
     )
     steps: _whole_number(

@@ -18,7 +18,10 @@ from tokenflow_engine import EditRequest, TokenFlowError, edit
 from tokenflow_engine.client.errors import is_out_of_memory
 from tokenflow_engine.media.pictures import write_numbered
 from tokenflow_engine.phases.memory_plan import PLANS, MemoryBudget, level_for
-from tokenflow_engine.phases.prepare import shelf
+from tokenflow_engine.phases.memory_probe import fitting_level, largest_call
+from tokenflow_engine.phases.meter import ProgressMeter
+from tokenflow_engine.phases.prepare import prepare, shelf
+from tokenflow_engine.phases.run import EditRun
 from tokenflow_engine.toyworld import sample_clip
 
 SIZE, FRAMES = 64, 6
@@ -140,3 +143,63 @@ def test_the_probe_chooses_the_largest_calls_that_fit() -> None:
     assert level_for(4 * gigabyte, **measured) == 2
     assert level_for(3 * gigabyte, **measured) == len(PLANS) - 1
     assert level_for(0, **measured) == len(PLANS) - 1
+
+
+@pytest.fixture
+def run(request_in: Callable[[Path], EditRequest], tmp_path: Path) -> EditRun:
+    meter = ProgressMeter({})
+    with meter.phase("prepare"):
+        return prepare(request_in(tmp_path).validated().resolved(), meter)
+
+
+def test_the_probe_makes_one_call_of_two_frames_and_one_of_one(run: EditRun) -> None:
+    asked: list[int] = []
+    megabyte = 2**20
+
+    with room_for(samples=2) as fitted:
+
+        def peak_of(work: Callable[[], None]) -> int:
+            work()
+            asked.append(fitted[-1])
+            return (3 + 2 * fitted[-1]) * megabyte
+
+        # Two keyframes of three branches each: 3 + 2 * 6 MiB.
+        assert largest_call(run) == 6
+        assert fitting_level(run, 15 * megabyte, peak_of) == 0
+        assert fitting_level(run, 14 * megabyte, peak_of) == 1
+        assert fitting_level(run, 0, peak_of) == len(PLANS) - 1
+    assert asked == [2, 1] * 3
+    assert fitted == asked
+
+
+def test_the_probe_counts_what_a_run_will_really_call(run: EditRun) -> None:
+    def calls(**changes: Any) -> int:
+        return largest_call(replace(run, request=replace(run.request, **changes)))
+
+    assert calls(last_phase="invert") == 3
+    assert calls(chunk=8) == 16
+    without_source = replace(run, plan=replace(run.plan, attention_steps=0, feature_steps=0))
+    assert largest_call(without_source) == 6, "a chunk's frames in both branches"
+
+
+def test_where_two_frames_find_no_memory_the_smallest_plan_is_taken(run: EditRun) -> None:
+    def peak_of(work: Callable[[], None]) -> int:
+        work()
+        return 0
+
+    with room_for(samples=1):
+        assert fitting_level(run, 10**9, peak_of) == len(PLANS) - 1
+
+    def broken(work: Callable[[], None]) -> int:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1"):
+        fitting_level(run, 10**9, broken)
+
+
+def test_a_cpu_is_not_probed(request_in: Callable[[Path], EditRequest], tmp_path: Path) -> None:
+    meter = ProgressMeter({})
+    with room_for(samples=99) as fitted, meter.phase("prepare"):
+        made = prepare(request_in(tmp_path).validated().resolved(), meter)
+    assert fitted == []
+    assert made.memory.level == 0

@@ -36,7 +36,9 @@ _NOT_OF_INVERSION = {
         "negative_prompt",
         "seed",
         "guidance_scale",
+        "quality",
         "steps",
+        "inversion_steps",
         "editor",
         "mode",
         "inversion_solver",
@@ -146,7 +148,8 @@ def invert(
     request = replace(whole, frames=part.frames, last_phase="invert")
     step = f"invert-{part.edit.name}-{first}-{end}"
     values = {k: v for k, v in request.to_json().items() if k not in _PATHS | _NOT_OF_INVERSION}
-    inputs = _inputs(job, part.edit, request, values | {"solver": request.solver})
+    values |= {"solver": request.solver, "steps": request.inversion_steps_taken}
+    inputs = _inputs(job, part.edit, request, values)
     head = {"edit": part.edit.name, "frames": [first, end]}
     if (known := job.finished(step, inputs)) is not None:
         return {**head, "skipped": True, **known}

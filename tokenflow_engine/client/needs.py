@@ -86,11 +86,12 @@ def needs_of(
     weights = model.parameters * number + model.vae_parameters * 4
     memory = weights + max(kept + working, decoding)
 
-    latents = 4 * cells * 4 * (request.inversion_steps + 2)
+    latents = 4 * cells * 4 * (request.inversion_steps_taken + 2)
     tokens = sum(
         (cells >> (2 * level)) * (2 * model.layers + 1) for level in range(len(model.channels) - 1)
     )
-    steps = round(request.steps * (request.sdedit_start if request.editor == "sdedit" else 1))
+    share = request.sdedit_start if request.editor == "sdedit" else 1
+    steps = round(request.steps_taken * share)
     fields = (tokens + cells // 64) * 2 * (2 if cells <= 2**16 else 4) * steps
     feature_steps = round(request.pnp_features * steps) if request.editor == "pnp" else 0
     features = model.channels[-1] * (cells // 16) * number * feature_steps

@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     option("editor", "base editor")
     option("negative-prompt", "what the result must not show", metavar="TEXT")
     option("source-prompt", "what the source shows; helps the inversion", metavar="TEXT")
+    option("quality", "draft is lossy: quicker and coarser, to try prompts with")
     option("steps", "denoising steps", metavar="N")
     option("inversion-steps", "inversion steps", metavar="N")
     option("inversion-solver", "how the inversion steps; auto: ddim for reference, else implicit")

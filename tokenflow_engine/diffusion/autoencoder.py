@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,10 +30,14 @@ def decode(model: DiffusionModel, latents: Tensor) -> np.ndarray:
     return np.rint(decode_levels(model, latents)).astype(np.uint8)
 
 
-def decode_levels(model: DiffusionModel, latents: Tensor) -> np.ndarray:
-    """Frames (n, H, W, 3) float32, RGB, unrounded grey levels 0 ... 255, from (n, 4, H/8, W/8)."""
-    latents = latents.to(model.device, model.vae_dtype) / model.vae.config.scaling_factor
+def decode_levels(model: DiffusionModel, latents: Tensor, *, tiny: bool = False) -> np.ndarray:
+    """Frames (n, H, W, 3) float32, RGB, unrounded grey levels 0 ... 255, from (n, 4, H/8, W/8).
+
+    tiny: by the model's `tiny_vae`, which it must have.
+    """
+    vae: Any = model.tiny_vae if tiny else model.vae
+    latents = latents.to(model.device, model.vae_dtype) / vae.config.scaling_factor
     with torch.inference_mode():
-        pixels = model.vae.decode(latents).sample
+        pixels = vae.decode(latents).sample
     pixels = (pixels.float().clamp(-1, 1) + 1) * 127.5
     return pixels.permute(0, 2, 3, 1).cpu().numpy()

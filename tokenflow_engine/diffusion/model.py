@@ -11,23 +11,27 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from ..client.edit_request import LATENT_CELL
 from ..client.errors import TokenFlowError
 from ..client.model_hash import PARTS, fingerprint, model_path
+from .residence import OneAtATime, settle
 from .schedule import NoiseSchedule
 from .single_file import UNREADABLE, checked_single_file, load_single_file
 
 WEIGHTS = ("unet", "vae", "text_encoder")
+TINY_VAE = "vae_tiny"
+"""Folder of a model's tiny autoencoder, which few models have."""
+
 PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 
 @dataclass
 class DiffusionModel:
-    """A loaded model, in evaluation mode on one device.
+    """A loaded model, in evaluation mode, for one device.
 
     dtype: precision of UNet and text encoder; vae_dtype: of the autoencoder, which
         overflows in float16 for many Stable Diffusion checkpoints.
@@ -35,6 +39,9 @@ class DiffusionModel:
     native_size: pixels on a side that the UNet was trained for.
     guidance_gain: how many times less guidance this model wants than Stable Diffusion for the same
         effect, at most 1; what its folder's `training.json` says, or else 1.
+    tiny_vae: diffusers' `AutoencoderTiny` out of the folder's `vae_tiny`, which decodes the same
+        latents much quicker and less exactly; None where there is none.
+    residence: what moves the parts to the device and back; None where all of them lie there.
     """
 
     folder: Path
@@ -49,6 +56,13 @@ class DiffusionModel:
     fingerprint: str
     native_size: int
     guidance_gain: float = 1.0
+    tiny_vae: Any | None = None
+    residence: OneAtATime | None = None
+
+    def bring(self, part: str) -> None:
+        """Have a part of `WEIGHTS` on the device, as its call would."""
+        if self.residence is not None:
+            self.residence.bring(part)
 
     @property
     def latent_dtype(self) -> torch.dtype:
@@ -157,6 +171,7 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> Diffusion
     read = _read_file if folder.is_file() else _read_folder
     try:
         unet, vae, text_encoder, tokenizer, scheduler = read(folder, dtype, vae_dtype)
+        tiny_vae = _read_tiny_vae(folder / TINY_VAE, vae_dtype)
     except UNREADABLE as error:
         raise TokenFlowError(
             "unknown_model",
@@ -170,9 +185,11 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> Diffusion
             f"The model in {folder} is not of Stable Diffusion 1 or 2's kind.",
             "Choose a text-to-image model with four latent channels.",
         )
-    parts: tuple[Any, ...] = (unet, vae, text_encoder)
-    for part in parts:
-        part.to(device).eval().requires_grad_(False)
+    parts = dict(zip(WEIGHTS, (unet, vae, text_encoder), strict=True))
+    for part in parts.values():
+        part.eval().requires_grad_(False)
+    if tiny_vae is not None:
+        tiny_vae.to(device).eval().requires_grad_(False)
     if device.type == "cuda":
         # Tensor cores take half-precision convolutions in this order only; others get a copy.
         unet.to(memory_format=torch.channels_last)
@@ -189,17 +206,28 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype) -> Diffusion
         fingerprint(folder),
         int(unet.config.sample_size) * LATENT_CELL,
         guidance_gain(folder),
+        tiny_vae,
+        settle(parts, device),
     )
+
+
+SAFE: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+WHOLE = SAFE | {"low_cpu_mem_usage": False}
+"""How diffusers' own parts are read; the leaner way asks for a package that we do without."""
+
+
+def _read_tiny_vae(folder: Path, vae_dtype: torch.dtype) -> Any | None:
+    if not folder.is_dir():
+        return None
+    return AutoencoderTiny.from_pretrained(folder, torch_dtype=vae_dtype, **WHOLE)
 
 
 def _read_folder(folder: Path, dtype: torch.dtype, vae_dtype: torch.dtype) -> tuple[Any, ...]:
     """UNet, autoencoder, text encoder, tokenizer and scheduler."""
-    safe: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
-    whole = safe | {"low_cpu_mem_usage": False}
     return (
-        UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, **whole),
-        AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=vae_dtype, **whole),
-        CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype, **safe),
+        UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, **WHOLE),
+        AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=vae_dtype, **WHOLE),
+        CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype, **SAFE),
         CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
         DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True),
     )

@@ -89,7 +89,10 @@ def edited_levels(
 
 
 def _decoded(run: EditRun, rows: Tensor) -> Iterator[np.ndarray]:
-    pieces = run.memory.pieces(len(rows), lambda piece: decode_levels(run.model, rows[piece]))
+    def picture(piece: slice) -> np.ndarray:
+        return decode_levels(run.model, rows[piece], tiny=run.decodes_tiny)
+
+    pieces = run.memory.pieces(len(rows), picture)
     return chain.from_iterable(pieces)
 
 

@@ -19,6 +19,7 @@ from .. import __version__
 from ..client.edit_request import EditRequest
 from ..client.errors import TokenFlowError
 from ..client.progress import CancelCheck, EditResult, ProgressCallback
+from ..diffusion.model import TINY_VAE
 from ..media.latents import LatentStore
 from ..media.picture_files import BYTES_PER_CHANNEL
 from ..media.staging import full_disk_explained, require_free_space, staged_folder
@@ -286,7 +287,11 @@ def _edit_file(run: EditRun, result: EditResult) -> dict[str, Any]:
             "size": [run.source.width, run.source.height],
             "fps": run.source.fps,
         },
-        "model": {"name": run.request.model, "fingerprint": run.model.fingerprint},
+        "model": {
+            "name": run.request.model,
+            "fingerprint": run.model.fingerprint,
+            "decoder": TINY_VAE if run.decodes_tiny else "vae",
+        },
         "device": run.model.device.type,
         "dtype": str(run.model.dtype).removeprefix("torch."),
         "versions": {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -25,6 +25,11 @@ from .run import EditRun, content_of
 CLEAN = "clean"
 PARTS = "invert-part"
 RECONSTRUCTION = "reconstruction"
+ENCODED_AHEAD = 16
+"""Batches that are encoded before the first of them is inverted, where autoencoder and UNet are on
+the device in turns: each turn costs the time to move one away and the other there. Their frames,
+100 MB of 512x512 pixels at 8 a batch, wait on the host."""
+
 RECONSTRUCTED_FRAMES = 4
 """Frames sampled back to measure the inversion; all of them would double its cost."""
 
@@ -133,17 +138,29 @@ def _part_of(run: EditRun, frames: np.ndarray) -> EditRun:
     return replace(run, frame_count=len(frames), content=content_of(frames))
 
 
-def _path(run: EditRun, frames: np.ndarray) -> torch.Tensor:
-    """`inverted`, or what `invert_parts` has kept of these frames."""
+def _path(run: EditRun, frames: np.ndarray) -> Callable[[], torch.Tensor]:
+    """What gives `inverted` of these frames, which are encoded now; or what `invert_parts` has kept
+    of them."""
     store = run.cache.find(PARTS, inversion_key(_part_of(run, frames)))
-    if store is None:
-        return inverted(
-            run,
-            torch.cat(run.memory.pieces(len(frames), lambda part: encode(run.model, frames[part]))),
-        )
-    run.meter.advance(_units(run, len(frames)))
+    if store is not None:
+        return partial(_kept_path, run, store, len(frames))
+    clean = run.memory.pieces(len(frames), lambda part: encode(run.model, frames[part]))
+    return partial(inverted, run, torch.cat(clean))
+
+
+def _kept_path(run: EditRun, store: StoredLatents, count: int) -> torch.Tensor:
+    run.meter.advance(_units(run, count))
     names = (CLEAN, *map(step_name, run.inversion_timesteps))
     return torch.from_numpy(np.stack([store.read(name, slice(None)) for name in names]))
+
+
+def _paths(run: EditRun) -> Iterator[tuple[np.ndarray, Callable[[], torch.Tensor] | None]]:
+    """Every batch of frames with its `_path`, which is None where another process has it."""
+    ahead = 1 if run.model.residence is None else ENCODED_AHEAD
+    batches = enumerate(_batches(run.read(), run.request.chunk))
+    while some := list(islice(batches, ahead)):
+        owned = run.ranks.owns
+        yield from [(x, _path(run, x) if owned(number) else None) for number, x in some]
 
 
 def _invert(run: EditRun, store: LatentStore | None) -> None:
@@ -152,15 +169,16 @@ def _invert(run: EditRun, store: LatentStore | None) -> None:
     samples = reconstructed(run)
     originals: dict[int, np.ndarray] = {}
     start = 0
-    for number, frames in enumerate(_batches(run.read(), run.request.chunk)):
+    for number, (frames, path) in enumerate(_paths(run)):
         batch = slice(start, start + len(frames))
         originals |= {i: frames[i - start] for i in samples if batch.start <= i < batch.stop}
 
-        def path(frames: np.ndarray = frames) -> Parts:
-            return (_path(run, frames),)
+        def make(path: Callable[[], torch.Tensor] | None = path) -> Parts:
+            assert path is not None
+            return (path(),)
 
         others = partial(run.meter.advance, _units(run, len(frames)))
-        parts = run.ranks.collect(number, path, others)
+        parts = run.ranks.collect(number, make, others)
         if store is not None:
             keep_path(run, store, batch, parts[0])
         start = batch.stop

@@ -48,6 +48,7 @@ def edit_key(run: EditRun) -> str:
             "region": request.finds_region,
             "pieces": request.piece_frames,
             "variation": [request.variation, request.seed] if request.variation else None,
+            **({"thinned": run.thinned} if run.thinned else {}),
         }
     )
 

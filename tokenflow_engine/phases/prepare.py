@@ -17,6 +17,7 @@ from ..media.fit import fit_size
 from ..media.frames import probe
 from ..tokenflow.keyframes import KeyframeSchedule, draw_schedule, read_schedule, spread
 from .cache import PhaseCache
+from .memory_probe import start_where_it_fits
 from .meter import ProgressMeter
 from .run import EditRun, content_of, fitted_frames
 
@@ -58,13 +59,13 @@ def prepare(request: EditRequest, meter: ProgressMeter) -> EditRun:
     model = shelf.model(request.model, device, choose_dtype(request.dtype, device))
     size = fit_size((source.width, source.height), request.size, native=model.native_size)
 
-    timesteps = tuple(model.schedule.timesteps(request.steps))
-    inversion_timesteps = tuple(model.schedule.timesteps(request.inversion_steps)[::-1])
+    timesteps = tuple(model.schedule.timesteps(request.steps_taken))
+    inversion_timesteps = tuple(model.schedule.timesteps(request.inversion_steps_taken)[::-1])
     plan = PLANS[request.editor](request, timesteps)
     prompts = [request.prompt]
     if request.guidance_scale != 1:
         prompts.insert(0, request.negative_prompt)
-    return EditRun(
+    run = EditRun(
         request=request,
         source=source,
         model=model,
@@ -81,6 +82,8 @@ def prepare(request: EditRequest, meter: ProgressMeter) -> EditRun:
         meter=meter,
         picked=picked,
     )
+    start_where_it_fits(run)
+    return run
 
 
 def _content(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import psutil
 import torch
@@ -14,6 +15,17 @@ def reset_peak(device: torch.device) -> None:
     """Start counting the device's peak anew; the host's can't be reset."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_beside(device: torch.device, work: Callable[[], None]) -> int:
+    """Bytes of a CUDA device that some work takes at its highest, beside what was there before.
+
+    The device's peak is counted anew from here on.
+    """
+    before = torch.cuda.memory_allocated(device)
+    reset_peak(device)
+    work()
+    return torch.cuda.max_memory_allocated(device) - before
 
 
 def peak_memory_mb(device: torch.device) -> dict[str, float]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..client.edit_request import EditRequest
+from ..client.edit_request import LATENT_CELL, EditRequest
 from ..diffusion.model import DiffusionModel
 from ..editors.plan import EditPlan
 from ..media.fit import fit_frame
@@ -84,6 +84,20 @@ class EditRun:
     @property
     def rule(self) -> PropagationRule:
         return RULES[self.request.mode]
+
+    @property
+    def thinned(self) -> tuple[int, int] | None:
+        """Rows and columns of the self-attention that a draft thins out, the one with the most
+        tokens; None in a final edit."""
+        width, height = self.size
+        if not self.request.is_draft:
+            return None
+        return height // LATENT_CELL, width // LATENT_CELL
+
+    @property
+    def decodes_tiny(self) -> bool:
+        """Whether the pictures come out of the model's tiny autoencoder."""
+        return self.request.is_draft and self.model.tiny_vae is not None
 
     @property
     def frames(self) -> Sequence[int]:

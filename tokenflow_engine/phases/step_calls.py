@@ -142,6 +142,7 @@ def pass_of_step(run: EditRun, wiring: Wiring, step: int, kind: Callable[..., Pa
         inject_attention=run.plan.injects_attention(step),
         inject_features=run.plan.injects_features(step),
         injected_layers=wiring.injected_layers,
+        thinned=run.thinned,
     )
 
 

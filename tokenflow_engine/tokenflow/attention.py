@@ -6,6 +6,7 @@ processor sees exactly the tokens that TokenFlow matches and the ones it propaga
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -65,6 +66,15 @@ def extended_attention(
     """
     queries, keys, values = (x.reshape(branches, -1, x.shape[-1]) for x in (queries, keys, values))
     return attention(attn, queries, keys, values)
+
+
+def every_second(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Tokens (B, ceil(h / 2) * ceil(w / 2), C) of every second row and column of a grid (h, w).
+
+    tokens: (B, h * w, C). For keys and values, which neighbours in a picture nearly share (ToDo:
+    Token Downsampling, Smith et al. 2024, arXiv:2402.13573, section 3); lossy.
+    """
+    return tokens.unflatten(1, grid)[:, ::2, ::2].flatten(1, 2)
 
 
 def forget_first(kept: dict[str, Tensor], count: int, dim: int) -> None:
@@ -184,6 +194,8 @@ class EditedFrames:
     inject_attention, inject_features: Plug-and-Play's injections in this step, out of the source.
     injected_layers: the layers whose queries and keys are injected.
     donor: what an earlier call has kept of the source, where the batch of this one lacks it.
+    thinned: rows and columns (h, w) of the layers in which the edit's branches see `every_second`
+        key and value; none are thinned out if None. The source is always seen whole.
     """
 
     branches: int
@@ -192,6 +204,7 @@ class EditedFrames:
     inject_features: bool
     injected_layers: frozenset[str]
     donor: InjectionSource | None = field(default=None, kw_only=True)
+    thinned: tuple[int, int] | None = field(default=None, kw_only=True)
 
     def attend(self, layer: str, attn: Any, tokens: Tensor) -> Tensor:
         count = len(tokens) // (self.branches + self.source)
@@ -207,7 +220,10 @@ class EditedFrames:
         else:
             queries, keys = attn.to_q(tokens), attn.to_k(tokens)
         edited = slice(count if self.source else 0, None)
-        output = self.attend_edited(layer, attn, queries[edited], keys[edited], values[edited])
+        seen = [x[edited] for x in (keys, values)]
+        if self.thinned and tokens.shape[1] == math.prod(self.thinned):
+            seen = [every_second(x, self.thinned) for x in seen]
+        output = self.attend_edited(layer, attn, queries[edited], *seen)
         if not self.source:
             return output
         own = slice(0, count)
