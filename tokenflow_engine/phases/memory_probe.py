@@ -17,7 +17,6 @@ from ..tokenflow.wiring import tokenflow
 from .memory_plan import PLANS, level_for
 from .resources import peak_beside
 from .run import EditRun
-from .step_calls import needs_source
 
 Work = Callable[[], None]
 PeakOf = Callable[[Work], int]
@@ -63,7 +62,7 @@ def largest_call(run: EditRun) -> int:
         return request.chunk
     branches = len(run.edit_embeddings)
     steps = range(len(run.keyframes))
-    joint = (run.window(step) * (branches + needs_source(run, step)) for step in steps)
+    joint = (run.window(step) * (branches + run.plan.injects_attention(step)) for step in steps)
     return max(request.chunk * branches, *joint)
 
 
