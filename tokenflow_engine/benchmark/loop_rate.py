@@ -6,7 +6,9 @@ The bare UNet is diffusers' own, with the batch sizes that the loop used.
 
 Some of the loop's calls end before the UNet does (`tokenflow.attention.SourcePass`), and some leave
 out what is replaced anyway. They count with the operations that they have run, and the bare calls,
-which are whole, with theirs: what is saved makes the loop faster, not its rate.
+which are whole, with theirs: what is saved makes the loop faster, and is no credit to its rate.
+Only that the UNet's end is slower than the rest for each operation shows a little: a source call of
+8 frames, 24x24 latents of the embedded model on one core, ran 30.8 GFLOP/s without it, 29.9 whole.
 """
 
 from __future__ import annotations
