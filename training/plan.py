@@ -75,9 +75,9 @@ class Plan:
     snr_limit: Course = ((0, 5.0), (108_000, 20.0))
     """Min-SNR-gamma weighting (Hang et al. 2023)."""
 
-    guidance_gain: float = 0.5
-    """A world of few words answers guidance more strongly than Stable Diffusion: its colours burn
-    out where that one's are right. 7.5 there is about 4 here."""
+    guidance_gain: float = 0.4
+    """A world of few words answers guidance more strongly than Stable Diffusion: objects swell and
+    colours burn out where that one's are right. 7.5 there is 3.6 here (docs/evaluation.md)."""
 
     # Keeping
     checkpoint_seconds: float = 180
