@@ -43,7 +43,7 @@ BARS = {
     "memory_growth_40_to_1000": ("<", 0.1),
     "reconstruction_gap_50_to_500": ("<=", EQUAL_PSNR),
 }
-"""What issue D asks of each figure."""
+"""What each figure is held to."""
 
 
 @dataclass(frozen=True)
