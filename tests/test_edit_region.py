@@ -12,6 +12,7 @@ import torch
 from tokenflow_engine.client.edit_request import EditRequest
 from tokenflow_engine.media.pictures import write_numbered
 from tokenflow_engine.phases.edit_region import (
+    LEAST_SEPARABILITY,
     EditRegion,
     Thresholds,
     cells_inside,
@@ -34,16 +35,23 @@ SOURCE, TARGET = "a red ball on grass under a blue sky", "a wooden ball on grass
 def test_two_heaps_are_parted_between_them() -> None:
     histogram = np.zeros(100, np.int64)
     histogram[10:20], histogram[70:80] = 5, 3
-    split, lower, upper = otsu_classes(histogram)
+    split, lower, upper, separability = otsu_classes(histogram)
     assert 20 <= split <= 70
     assert (lower, upper) == pytest.approx((14.5, 74.5))
+    assert separability > 0.98
 
 
 def test_one_heap_leaves_little_between_its_halves() -> None:
     histogram = np.zeros(100, np.int64)
     histogram[40:50] = 1
-    _, lower, upper = otsu_classes(histogram)
+    _, lower, upper, _ = otsu_classes(histogram)
     assert upper - lower == pytest.approx(5)
+
+
+def test_the_halves_of_one_normal_distribution_explain_the_least_share_that_counts() -> None:
+    values = np.random.default_rng(0).normal(size=100_000)
+    histogram = np.histogram(values, 256)[0].astype(np.int64)
+    assert otsu_classes(histogram).separability == pytest.approx(LEAST_SEPARABILITY, abs=0.01)
 
 
 def test_a_quarter_of_each_class_is_sure_however_narrow_it_is() -> None:

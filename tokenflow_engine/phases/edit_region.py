@@ -37,6 +37,11 @@ LEAST_CONTRAST = 2.0
 """How many times more the prompts must disagree inside than outside. A style that is everywhere
 makes no such difference, and is then let everywhere."""
 
+LEAST_SEPARABILITY = 2 / np.pi
+"""Share of the disagreements' variance that two classes must explain: of a single normal
+distribution the best cut explains so much. Where light changes as a whole, as from night to day,
+the disagreements are no more than that; there is no region then."""
+
 SURE = 1.2
 """How far from the cut a cell is sure, in distances of its class's mean. In nine clips the objects
 and grounds reached 1.4 and more, and what was taken for one 1.1 at most."""
@@ -58,11 +63,13 @@ class Classes(NamedTuple):
     """Two classes of values by the bins of their histogram.
 
     split: the first bin of the upper class. lower, upper: the classes' means, in bins.
+    separability: the share of the values' variance that lies between the classes, [0, 1].
     """
 
     split: int
     lower: float
     upper: float
+    separability: float
 
 
 def otsu_classes(histogram: NDArray[np.int64]) -> Classes:
@@ -77,8 +84,11 @@ def otsu_classes(histogram: NDArray[np.int64]) -> Classes:
     with np.errstate(divide="ignore", invalid="ignore"):
         lower = np.nan_to_num(mass / below)
         upper = np.nan_to_num((mass[-1] - mass) / (1 - below), posinf=0, neginf=0)
-    split = int(np.argmax(below * (1 - below) * (upper - lower) ** 2))
-    return Classes(split + 1, float(lower[split]), float(upper[split]))
+    between = below * (1 - below) * (upper - lower) ** 2
+    split = int(np.argmax(between))
+    spread = float((weights * (places - mass[-1]) ** 2).sum())
+    explained = float(between[split]) / spread if spread else 0.0
+    return Classes(split + 1, float(lower[split]), float(upper[split]), explained)
 
 
 class Thresholds(NamedTuple):
@@ -235,6 +245,8 @@ def _thresholds(run: EditRun, store: StoredLatents) -> Thresholds | None:
     classes = otsu_classes(histogram)
     width = (high - low) / _BINS
     if (classes.upper - classes.lower) * width < np.log(LEAST_CONTRAST):
+        return None
+    if classes.separability <= LEAST_SEPARABILITY:
         return None
     bins = sure_bins(histogram, classes)
     return Thresholds(*(float(np.exp(low + place * width)) for place in bins))
