@@ -342,7 +342,7 @@ def test_a_killed_run_continues_where_it_was(tmp_path: Path) -> None:
     def start_until(step: int) -> int:
         process = subprocess.Popen([sys.executable, script], env=environment, cwd=REPOSITORY)
         try:
-            for _ in range(1200):
+            for _ in range(3000):
                 checkpoint = load_checkpoint(tmp_path / "vae.pt")
                 if checkpoint is not None and checkpoint["step"] > step:
                     return int(checkpoint["step"])
