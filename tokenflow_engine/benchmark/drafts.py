@@ -8,7 +8,6 @@ attention counts, is also timed at the tokens of 512x512 pixels.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from ..phases.edit_run import edit
 from ..phases.prepare import shelf
 from ..tokenflow.attention import EditedKeyframes
 from ..tokenflow.wiring import tokenflow
+from .bench import machine_facts
 from .timing import time_of
 from .whole_edits import cache_in, toy_request
 
@@ -62,7 +62,7 @@ def measure(folder: Path) -> dict[str, Any]:
         "draft_steps": DRAFT_STEPS,
         "edits": edits,
         "joint_call": dict(_joint_calls(model)),
-        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "machine": machine_facts(torch.device("cpu")),
     }
 
 

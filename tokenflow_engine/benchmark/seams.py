@@ -17,7 +17,7 @@ from ..client.edit_request import EditRequest
 from ..diffusion.autoencoder import decode
 from ..evaluation.metrics import Picture
 from ..evaluation.seams import relative_changes, seams
-from ..media.pictures import write_png
+from ..media.pictures import write_numbered
 from ..phases.cache import PhaseCache
 from ..phases.correspond import correspond
 from ..phases.invert import invert_source
@@ -58,12 +58,9 @@ def measure_seams(frames: int, folder: Path) -> list[dict[str, Any]]:
     Each row compares the changes at the control's borders, and at the borders of the overlapping
     windows of the first step, with those elsewhere.
     """
-    (folder / "clip").mkdir(parents=True)
     source: list[Picture] = list(sample_clip(11, "orbit", frames, SIZE, SIZE, **SCENE).frames)
-    for number, frame in enumerate(source):
-        write_png(folder / "clip" / f"{number:05d}.png", frame)
     request = EditRequest(
-        source=str(folder / "clip"),
+        source=str(write_numbered(folder / "clip", source)),
         prompt="a blue ball on sand under a blue sky",
         source_prompt="a red ball on grass under a blue sky",
         output=str(folder / "out"),

@@ -13,7 +13,7 @@ import torch
 
 from ..client.edit_request import EditRequest
 from ..client.progress import EditResult
-from ..media.pictures import write_png
+from ..media.pictures import write_numbered
 from ..phases.edit_run import edit
 from ..phases.meter import ProgressMeter
 from ..phases.prepare import prepare
@@ -59,11 +59,9 @@ class WholeEdits:
 
 def toy_request(clip: Path, frames: int, size: int, steps: int, device: str) -> EditRequest:
     """An edit of a clip of the toy world, which is written to the folder `clip`."""
-    clip.mkdir(parents=True)
     scene = {"look": "red", "shape": "ball", "ground": "grass", "sky": "blue"}
     drawn = sample_clip(SEED, "roll", frames, size, size, **scene)
-    for number, picture in enumerate(drawn.frames):
-        write_png(clip / f"{number:05d}.png", picture)
+    write_numbered(clip, drawn.frames)
     return EditRequest(
         source=str(clip),
         prompt=PROMPTS[0],
