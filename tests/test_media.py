@@ -449,11 +449,11 @@ def test_folder_that_another_process_takes_away_meanwhile_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "shot_tokenflow" / "strip_1"
-    taken_away = iter([True, True, False])
+    taken_away = iter([True, True])
     make = Path.mkdir
 
     def mkdir(path: Path, *arguments: Any, **named: Any) -> None:
-        if path.parent == target.parent and next(taken_away):
+        if path.parent == target.parent and next(taken_away, False):
             target.parent.rmdir()
         make(path, *arguments, **named)
 
