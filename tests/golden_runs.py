@@ -18,7 +18,13 @@ from tokenflow_engine.editors.registry import PLANS
 from tokenflow_engine.media.frames import SourceInfo
 from tokenflow_engine.media.latents import LatentStore
 from tokenflow_engine.phases.cache import PhaseCache
-from tokenflow_engine.phases.invert import Inversion, begin_inversion, inverted, keep_path
+from tokenflow_engine.phases.invert import (
+    Inversion,
+    InversionWork,
+    begin_inversion,
+    inverted,
+    keep_path,
+)
 from tokenflow_engine.phases.meter import ProgressMeter
 from tokenflow_engine.phases.run import EditRun
 
@@ -91,7 +97,7 @@ class GoldenCase:
         clean = self.arrays("inversion")["z0"].to(run.model.latent_dtype)
         for start in range(0, run.frame_count, run.request.chunk):
             batch = slice(start, min(start + run.request.chunk, run.frame_count))
-            keep_path(run, store, batch, inverted(run, clean[batch]))
+            keep_path(run, store, batch, inverted(run, clean[batch], InversionWork.of(run)))
         return Inversion(run, store)
 
 

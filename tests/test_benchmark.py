@@ -152,14 +152,15 @@ def test_the_fewest_steps_that_reconstruct_as_well_are_found_whatever_their_orde
 
     plain = ("ddim", 500, 35.37)
     implicit = [("implicit", 25, 35.6), ("implicit", 15, 35.28), ("implicit", 12, 34.7)]
-    assert points(*implicit, plain).fewest_steps("implicit", EQUAL_PSNR) == 15
-    assert points(plain, *implicit[2:]).fewest_steps("implicit", EQUAL_PSNR) is None
+    assert points(*implicit, plain).fewest_steps("implicit", EQUAL_PSNR, 1) == 15
+    assert points(*implicit, plain).fewest_steps("implicit", EQUAL_PSNR, 16) == 25
+    assert points(plain, *implicit[2:]).fewest_steps("implicit", EQUAL_PSNR, 1) is None
 
 
 @pytest.mark.parametrize(
     ("gap", "equal_steps", "steps", "words"),
     [
-        (-0.2, 12, 12, "12 steps are the fewest of those above"),
+        (-0.2, 12, 12, "12 steps are the fewest of those above, from 16 on"),
         (-0.2, 25, 25, "25 steps are the fewest of those above"),
         (0.5, None, 50, "No number of steps above"),
         (None, None, UNMEASURED_STEPS, "Reconstruction was not measured in this run"),

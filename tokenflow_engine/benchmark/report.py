@@ -10,7 +10,7 @@ from typing import Any
 
 from ..media.staging import full_disk_explained
 from . import memory, seams
-from .bench import BARS, EQUAL_PSNR, Bench
+from .bench import BARS, EQUAL_PSNR, LEAST_STEPS, Bench
 from .plots import line_chart
 from .reconstruction import PLAIN
 
@@ -225,8 +225,9 @@ def _reason(steps: int, chosen: dict[str, bool]) -> Iterator[str]:
         yield f"Reconstruction was not measured in this run: {steps} steps are what"
         yield "`UNMEASURED_STEPS` of benchmark/bench.py says, from an earlier one."
     elif chosen["equal"]:
-        yield f"{steps} steps are the fewest of those above whose reconstruction lies at most"
-        yield f"{EQUAL_PSNR:g} dB below that of {PLAIN[1]} steps of plain DDIM."
+        yield f"{steps} steps are the fewest of those above, from {LEAST_STEPS} on, whose"
+        yield f"reconstruction lies at most {EQUAL_PSNR:g} dB below that of {PLAIN[1]} steps of"
+        yield "plain DDIM."
     else:
         yield "**No number of steps above reconstructs as well as the released defaults**: the"
         yield f"ratio is that of {steps} steps all the same."

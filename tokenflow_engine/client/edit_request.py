@@ -79,7 +79,7 @@ class EditRequest:
         one. Not in mode "reference".
     steps, inversion_steps: DDIM steps of the edit and of the inversion.
     inversion_solver: how the inversion steps. "implicit" undoes the edit's own DDIM steps, at one
-        UNet call each and some more for the first ones; "adams_bashforth" is of second order;
+        UNet call each and more where the frames need them; "adams_bashforth" is of second order;
         "ddim" is plain DDIM, as in the released code. "auto" is "ddim" in mode "reference" and
         "implicit" elsewhere.
     guidance_scale: classifier-free guidance, 1 switches it off; in the units of Stable Diffusion

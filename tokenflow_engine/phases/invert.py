@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -76,7 +76,7 @@ def inversion_key(run: EditRun) -> str:
             "model": model.fingerprint,
             "source_prompt": request.source_prompt,
             "timesteps": run.inversion_timesteps,
-            "solver": request.solver,
+            "solver": [request.solver, SOLVERS[request.solver].version],
             "precision": [str(model.dtype), model.device.type],
             "batch": request.chunk,
             "preview": run.picked is not None,
@@ -84,14 +84,31 @@ def inversion_key(run: EditRun) -> str:
     )
 
 
+@dataclass
+class InversionWork:
+    """What is left of an inversion, as far as it can be told.
+
+    calls: UNet calls for each timestep: those that are expected, and then those that the last batch
+        took. frames: how many are not inverted yet.
+    """
+
+    calls: list[int]
+    frames: int
+
+    @classmethod
+    def of(cls, run: EditRun) -> InversionWork:
+        calls = SOLVERS[run.request.solver].calls(run.model.schedule, run.inversion_timesteps)
+        return cls(calls, run.frame_count)
+
+    def units(self, frames: int) -> int:
+        """UNet calls times frames."""
+        return sum(self.calls) * frames
+
+
 def inversion_units(run: EditRun) -> int:
-    """UNet calls times frames that the phase takes when it is not cached."""
-    return _units(run, run.frame_count) + len(run.inversion_timesteps) * len(reconstructed(run))
-
-
-def _units(run: EditRun, frames: int) -> int:
-    calls = SOLVERS[run.request.solver].calls(run.model.schedule, run.inversion_timesteps)
-    return sum(calls) * frames
+    """UNet calls times frames that the phase is expected to take when it is not cached."""
+    sampled_back = len(run.inversion_timesteps) * len(reconstructed(run))
+    return InversionWork.of(run).units(run.frame_count) + sampled_back
 
 
 def invert_source(run: EditRun) -> Inversion:
@@ -120,7 +137,8 @@ def invert_parts(run: EditRun) -> None:
     Raises:
         Cancelled: at the next UNet call after the user has cancelled.
     """
-    run.meter.plan("invert", _units(run, run.frame_count))
+    work = InversionWork.of(run)
+    run.meter.plan("invert", work.units(run.frame_count))
     with run.meter.phase("invert"):
         for frames in _batches(run.read(), run.request.chunk):
             part = _part_of(run, frames)
@@ -128,9 +146,10 @@ def invert_parts(run: EditRun) -> None:
             def make(store: LatentStore, part: EditRun = part, frames: np.ndarray = frames) -> None:
                 begin_inversion(part, store)
                 whole = slice(0, part.frame_count)
-                keep_path(part, store, whole, inverted(part, encode(part.model, frames)))
+                keep_path(part, store, whole, inverted(part, encode(part.model, frames), work))
 
             run.cache.obtain(PARTS, inversion_key(part), make)
+            work.frames -= len(frames)
 
 
 def _part_of(run: EditRun, frames: np.ndarray) -> EditRun:
@@ -138,29 +157,31 @@ def _part_of(run: EditRun, frames: np.ndarray) -> EditRun:
     return replace(run, frame_count=len(frames), content=content_of(frames))
 
 
-def _path(run: EditRun, frames: np.ndarray) -> Callable[[], torch.Tensor]:
+def _path(run: EditRun, frames: np.ndarray, work: InversionWork) -> Callable[[], torch.Tensor]:
     """What gives `inverted` of these frames, which are encoded now; or what `invert_parts` has kept
     of them."""
     store = run.cache.find(PARTS, inversion_key(_part_of(run, frames)))
     if store is not None:
-        return partial(_kept_path, run, store, len(frames))
+        return partial(_kept_path, run, store, len(frames), work)
     clean = run.memory.pieces(len(frames), lambda part: encode(run.model, frames[part]))
-    return partial(inverted, run, torch.cat(clean))
+    return partial(inverted, run, torch.cat(clean), work)
 
 
-def _kept_path(run: EditRun, store: StoredLatents, count: int) -> torch.Tensor:
-    run.meter.advance(_units(run, count))
+def _kept_path(run: EditRun, store: StoredLatents, count: int, work: InversionWork) -> torch.Tensor:
+    run.meter.advance(work.units(count))
     names = (CLEAN, *map(step_name, run.inversion_timesteps))
     return torch.from_numpy(np.stack([store.read(name, slice(None)) for name in names]))
 
 
-def _paths(run: EditRun) -> Iterator[tuple[np.ndarray, Callable[[], torch.Tensor] | None]]:
+def _paths(
+    run: EditRun, work: InversionWork
+) -> Iterator[tuple[np.ndarray, Callable[[], torch.Tensor] | None]]:
     """Every batch of frames with its `_path`, which is None where another process has it."""
     ahead = 1 if run.model.residence is None else ENCODED_AHEAD
     batches = enumerate(_batches(run.read(), run.request.chunk))
     while some := list(islice(batches, ahead)):
         owned = run.ranks.owns
-        yield from [(x, _path(run, x) if owned(number) else None) for number, x in some]
+        yield from [(x, _path(run, x, work) if owned(number) else None) for number, x in some]
 
 
 def _invert(run: EditRun, store: LatentStore | None) -> None:
@@ -168,8 +189,9 @@ def _invert(run: EditRun, store: LatentStore | None) -> None:
         begin_inversion(run, store)
     samples = reconstructed(run)
     originals: dict[int, np.ndarray] = {}
+    work = InversionWork.of(run)
     start = 0
-    for number, (frames, path) in enumerate(_paths(run)):
+    for number, (frames, path) in enumerate(_paths(run, work)):
         batch = slice(start, start + len(frames))
         originals |= {i: frames[i - start] for i in samples if batch.start <= i < batch.stop}
 
@@ -177,11 +199,12 @@ def _invert(run: EditRun, store: LatentStore | None) -> None:
             assert path is not None
             return (path(),)
 
-        others = partial(run.meter.advance, _units(run, len(frames)))
+        others = partial(run.meter.advance, work.units(len(frames)))
         parts = run.ranks.collect(number, make, others)
         if store is not None:
             keep_path(run, store, batch, parts[0])
         start = batch.stop
+        work.frames -= len(frames)
     if store is not None and samples:
         _measure(run, store, samples, originals)
 
@@ -215,11 +238,23 @@ def latents_layout(run: EditRun) -> tuple[tuple[int, ...], str]:
     return shape, str(run.model.latent_dtype).removeprefix("torch.")
 
 
-def inverted(run: EditRun, clean: torch.Tensor) -> torch.Tensor:
+def inverted(run: EditRun, clean: torch.Tensor, work: InversionWork) -> torch.Tensor:
     """(1 + timesteps, n, 4, h, w) on the CPU: some frames' clean latents and their whole path."""
-    invert = SOLVERS[run.request.solver].invert
-    path = invert(partial(_predict, run), clean, run.model.schedule, run.inversion_timesteps)
-    return torch.stack([clean.cpu(), *(noisy.cpu() for _, noisy in path)])
+    called = 0
+
+    def predict(latents: torch.Tensor, timestep: int) -> torch.Tensor:
+        nonlocal called
+        called += 1
+        return _predict(run, latents, timestep)
+
+    solver = SOLVERS[run.request.solver]
+    steps = solver.invert(predict, clean, run.model.schedule, run.inversion_timesteps)
+    path = [clean.cpu()]
+    for number, (_, noisy) in enumerate(steps):
+        path.append(noisy.cpu())
+        run.meter.revise((called - work.calls[number]) * work.frames)
+        work.calls[number], called = called, 0
+    return torch.stack(path)
 
 
 def keep_path(run: EditRun, store: LatentStore, frames: slice, path: torch.Tensor) -> None:

@@ -46,6 +46,13 @@ class ProgressMeter:
         if phase == self._phase:
             self._total = sum(self._left[phase].values())
 
+    def revise(self, change: int) -> None:
+        """Say by how many units the running phase takes more, or fewer, than was planned."""
+        left = self._left.setdefault(self._phase, {})
+        kind = _kind(self._phase, "")
+        left[kind] = max(0, left.get(kind, 0) + change)
+        self._total += change
+
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Everything inside counts for one phase.
