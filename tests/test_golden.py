@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from tokenflow_engine.diffusion.model import load_model
 from tokenflow_engine.diffusion.prompts import embed
-from tokenflow_engine.phases.correspond import correspond
+from tokenflow_engine.phases.correspond import FramesOfStep, correspond
 from tokenflow_engine.phases.joint_edit import edit_latents, initial_latents
 from tokenflow_engine.tokenflow.wiring import tokenflow
 
@@ -84,7 +84,8 @@ def test_correspondence_fields_are_the_recorded_ones(tmp_path: Path) -> None:
         batch, layer, side = where
         start = int(batch.removeprefix("batch")) * run.request.chunk
         frames = list(range(start, start + len(theirs)))
-        ours = fields.fields(int(step), frames)[f"{layer}.transformer_blocks.0"]
+        found, _ = fields.of(FramesOfStep(int(step), tuple(frames), features=False))
+        ours = found[f"{layer}.transformer_blocks.0"]
         assert torch.equal(ours[:, 0 if side == "cur" else 1], theirs.long()), key
         compared += 1
     assert compared == 96

@@ -7,9 +7,9 @@ layer's tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from ..tokenflow.attention import SourceFrames, SourceKeyframes, SourcePass
 from ..tokenflow.propagation import Blend
 from ..tokenflow.windows import Window, one_by_one, sweep
 from ..tokenflow.wiring import Wiring
+from .beside import ReadAhead, WriteBehind
 from .cache import key_of
 from .invert import Inversion, inversion_key
 from .ranks import Parts
@@ -33,6 +34,14 @@ STORE_FORMAT = 2
 Pass = TypeVar("Pass", SourceKeyframes, SourceFrames)
 
 
+class FramesOfStep(NamedTuple):
+    """Some frames of one step. features: whether what is injected into them is wanted too."""
+
+    step: int
+    frames: tuple[int, ...]
+    features: bool
+
+
 class Correspondences:
     """Fields and injected features on disk, for any frames of any step."""
 
@@ -43,29 +52,46 @@ class Correspondences:
         # A clip whose frames are all keyframes has none.
         kept = LAYOUT in store.keys()  # noqa: SIM118
         self._ends = np.cumsum(store.read(LAYOUT, slice(None))).tolist() if kept else []
+        self._rows = ReadAhead(self._read)
 
-    def fields(self, step: int, frames: list[int]) -> dict[str, Tensor]:
-        """For each layer int64 (n, 2, S)."""
-        rows = self._run.propagated_rows(step, frames)
-        stored = self._store.read(_fields(step), rows).astype(np.int64)
-        every = torch.from_numpy(stored).to(self._run.model.device)
+    def expect(self, coming: Iterable[FramesOfStep]) -> None:
+        """Read what `of` is going to be asked for, in order, one ahead."""
+        self._rows.expect(coming)
+
+    def of(self, some: FramesOfStep) -> tuple[dict[str, Tensor], Tensor | None]:
+        """For each layer fields, int64 (n, 2, S), and the features (n, C, h, w) to inject, which
+        only steps that inject them have."""
+        stored, kept = self._rows.take(some)
+        # They travel to the device as they are stored, at a quarter of the size.
+        bits = 8 * stored.element_size()
+        every = stored.to(self._run.model.device, non_blocking=True).long() & (2**bits - 1)
         starts = [0, *self._ends[:-1]]
-        return {
+        fields = {
             layer: every[..., start:end]
             for layer, start, end in zip(self._layers, starts, self._ends, strict=True)
         }
-
-    def features(self, step: int, frames: list[int]) -> Tensor:
-        """(n, C, h, w) features to inject; only for steps that inject them."""
-        return self._tensor(_features(step), self._run.propagated_rows(step, frames))
+        return fields, None if kept is None else self._on_device(kept)
 
     def keyframe_features(self, step: int, slots: Sequence[int]) -> Tensor:
-        """`features` of keyframes by their places in the step's list."""
-        return self._tensor(_keyframe_features(step), list(slots))
+        """Features to inject into keyframes, by their places in the step's list."""
+        kept = self._store.read(_keyframe_features(step), list(slots))
+        return self._on_device(torch.from_numpy(kept))
 
-    def _tensor(self, name: str, rows: list[int]) -> Tensor:
-        stored = self._store.read(name, rows)
-        return torch.from_numpy(stored).to(self._run.model.device, self._run.model.dtype)
+    def _read(self, some: FramesOfStep) -> tuple[Tensor, Tensor | None]:
+        rows = self._run.propagated_rows(some.step, list(some.frames))
+        fields = self._store.read(_fields(some.step), rows)
+        # PyTorch computes little with unsigned integers.
+        signed = self._host(fields.view(f"int{8 * fields.itemsize}"))
+        kept = self._store.read(_features(some.step), rows) if some.features else None
+        return signed, None if kept is None else self._host(kept)
+
+    def _host(self, array: np.ndarray) -> Tensor:
+        # From pinned memory it goes to a GPU beside the work there.
+        rows = torch.from_numpy(array)
+        return rows.pin_memory() if self._run.model.device.type == "cuda" else rows
+
+    def _on_device(self, rows: Tensor) -> Tensor:
+        return rows.to(self._run.model.device, self._run.model.dtype, non_blocking=True)
 
 
 def correspondence_key(run: EditRun) -> str:
@@ -99,15 +125,21 @@ def correspond(run: EditRun, wiring: Wiring, inversion: Inversion) -> Correspond
     """
 
     def make(store: LatentStore | None) -> None:
-        for step in range(len(run.plan.timesteps)):
-            _correspond_step(run, wiring, inversion, step, store)
+        with WriteBehind() as behind:
+            for step in range(len(run.plan.timesteps)):
+                _correspond_step(run, wiring, inversion, step, store, behind)
 
     store = run.obtain("correspond", correspondence_key(run), make)
     return Correspondences(run, store, wiring.layers)
 
 
 def _correspond_step(
-    run: EditRun, wiring: Wiring, inversion: Inversion, step: int, store: LatentStore | None
+    run: EditRun,
+    wiring: Wiring,
+    inversion: Inversion,
+    step: int,
+    store: LatentStore | None,
+    behind: WriteBehind,
 ) -> None:
     timestep, keyframes = run.plan.timesteps[step], run.keyframes[step]
 
@@ -139,7 +171,8 @@ def _correspond_step(
                 source.add(some)
             if store is not None and run.plan.injects_features(step):
                 features = _array(torch.cat([_features_of(some) for some in seen]))
-                _write(store, _keyframe_features(step), len(keyframes), part.slots, features)
+                place = _keyframe_features(step), len(keyframes), part.slots
+                behind.write(partial(_write, store, *place, features))
             continue
         source.forget_before(part.first)
         frames = list(part.frames)
@@ -156,7 +189,8 @@ def _correspond_step(
         number += 1
         if store is not None:
             sizes = [source.tokens[layer].shape[1] for layer in wiring.layers]
-            _keep(run, step, sizes, run.propagated_rows(step, frames), parts, store)
+            places = run.propagated_rows(step, frames)
+            behind.write(partial(_keep, run, step, sizes, places, parts, store))
 
 
 def _found(run: EditRun, wiring: Wiring, step: int, seen: SourceFrames) -> Parts:

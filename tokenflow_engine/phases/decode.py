@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ..media.fit import edited_part, resample, result_size
 from ..media.picture_files import write_picture
 from ..media.stills import numbered_pictures, read_alpha
 from ..tokenflow.keyframes import chunks
+from .beside import WriteBehind
 from .edit_region import EditRegion
 from .latent_rows import LatentRows
 from .rates import PICTURES
@@ -55,13 +57,12 @@ def decode_frames(
     """
     size = size_of_result(run)
     pictures = numbered_pictures(Path(run.request.source)) if run.source.kind == "images" else []
-    for frame, levels in enumerate(edited_levels(run, latents, region)):
-        alpha = None
-        if pictures:
-            alpha = _alpha_of_result(run, pictures[run.source_numbers[frame]], size)
-        _write(run, folder, frame, levels, alpha, size)
-        yield np.rint(levels).astype(np.uint8)
-        run.meter.advance(1, PICTURES)
+    with WriteBehind() as behind:
+        for frame, levels in enumerate(edited_levels(run, latents, region)):
+            original = pictures[run.source_numbers[frame]] if pictures else None
+            behind.write(partial(_write, run, folder, frame, levels, original, size))
+            yield np.rint(levels).astype(np.uint8)
+            run.meter.advance(1, PICTURES)
 
 
 def edited_levels(
@@ -101,9 +102,10 @@ def _write(
     folder: Path,
     frame: int,
     levels: np.ndarray,
-    alpha: np.ndarray | None,
+    original: Path | None,
     size: tuple[int, int],
 ) -> None:
+    alpha = None if original is None else _alpha_of_result(run, original, size)
     if size != run.size:
         planes = [resample(levels[..., channel], size) for channel in range(3)]
         levels = np.clip(np.stack(planes, axis=2), 0, 255)

@@ -18,6 +18,7 @@ from ..diffusion.schedule import DenseOutput
 from ..diffusion.solvers import SOLVERS
 from ..evaluation.metrics import psnr
 from ..media.latents import LatentStore, StoredLatents
+from .beside import WriteBehind
 from .cache import key_of
 from .ranks import Parts
 from .run import EditRun, content_of
@@ -191,20 +192,21 @@ def _invert(run: EditRun, store: LatentStore | None) -> None:
     originals: dict[int, np.ndarray] = {}
     work = InversionWork.of(run)
     start = 0
-    for number, (frames, path) in enumerate(_paths(run, work)):
-        batch = slice(start, start + len(frames))
-        originals |= {i: frames[i - start] for i in samples if batch.start <= i < batch.stop}
+    with WriteBehind() as behind:
+        for number, (frames, path) in enumerate(_paths(run, work)):
+            batch = slice(start, start + len(frames))
+            originals |= {i: frames[i - start] for i in samples if batch.start <= i < batch.stop}
 
-        def make(path: Callable[[], torch.Tensor] | None = path) -> Parts:
-            assert path is not None
-            return (path(),)
+            def make(path: Callable[[], torch.Tensor] | None = path) -> Parts:
+                assert path is not None
+                return (path(),)
 
-        others = partial(run.meter.advance, work.units(len(frames)))
-        parts = run.ranks.collect(number, make, others)
-        if store is not None:
-            keep_path(run, store, batch, parts[0])
-        start = batch.stop
-        work.frames -= len(frames)
+            others = partial(run.meter.advance, work.units(len(frames)))
+            parts = run.ranks.collect(number, make, others)
+            if store is not None:
+                behind.write(partial(keep_path, run, store, batch, parts[0]))
+            start = batch.stop
+            work.frames -= len(frames)
     if store is not None and samples:
         _measure(run, store, samples, originals)
 

@@ -150,6 +150,11 @@ def edit_step(
         after = denoised(run, step, latents[frames], noise)
         latents[frames] = region.blended(frames, after, run.after(step)) if region else after
 
+    propagated = run.propagated(step)
+    # As `sweep` makes them; each process has its own.
+    batches = list(map(list, chunks(propagated, run.request.chunk)))
+    own = (some for number, some in enumerate(batches) if run.ranks.owns(number))
+    correspondences.expect(map(calls.reads, own))
     kept = KeyframeOutputs()
     seen: AnchorTokens | None = None
     if slots := anchors_of(len(keyframes), run.window(step)):
@@ -158,14 +163,14 @@ def edit_step(
     waiting: Tensor | None = None
     finished = 0
     parts = windowing(len(keyframes), run.window(step), step)
-    batches: list[list[int]] = []
-    for part in sweep(parts, run.propagated(step), partial(run.blend, step), run.request.chunk):
+    number = 0
+    for part in sweep(parts, propagated, partial(run.blend, step), run.request.chunk):
         if isinstance(part, FrameBatch):
             kept.forget_before(part.first)
             frames = list(part.frames)
-            batches.append(frames)
-            if run.ranks.owns(len(batches) - 1):
+            if run.ranks.owns(number):
                 advance(frames, calls.propagated(part, kept))
+            number += 1
             continue
         context = seen.of(part.anchors) if seen else {}
         joint = calls.joint(part.slots, context)

@@ -21,7 +21,7 @@ from ..tokenflow.attention import (
 )
 from ..tokenflow.windows import FrameBatch
 from ..tokenflow.wiring import Wiring
-from .correspond import Correspondences
+from .correspond import Correspondences, FramesOfStep
 from .invert import Inversion
 from .latent_rows import LatentRows
 from .memory_plan import MemoryPlan
@@ -110,6 +110,10 @@ class StepCalls:
 
         return run.memory.attempt(work)
 
+    def reads(self, frames: Sequence[int]) -> FramesOfStep:
+        """What is read of the correspondences to propagate frames."""
+        return FramesOfStep(self.step, tuple(frames), self.run.plan.injects_features(self.step))
+
     def propagated(self, batch: FrameBatch, kept: KeyframeOutputs) -> Tensor:
         """Noise (n, 4, h, w), guided, on the CPU, in frames propagated from keyframes."""
         run, timestep = self.run, self.run.plan.timesteps[self.step]
@@ -117,9 +121,7 @@ class StepCalls:
 
         def piece(rows: slice) -> Tensor:
             frames = list(batch.frames[rows])
-            injects = run.plan.injects_features(self.step)
-            features = self.correspondences.features(self.step, frames) if injects else None
-            fields = self.correspondences.fields(self.step, frames)
+            fields, features = self.correspondences.of(self.reads(frames))
             latents, blends = self.latents[frames], batch.blends[rows]
             self.wiring.query_rows = run.memory.plan.query_rows
             if not run.memory.plan.branches_apart:

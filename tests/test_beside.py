@@ -1,0 +1,117 @@
+"""Reading ahead and writing behind: what waits for what, and where errors come out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from tokenflow_engine.phases.beside import ReadAhead, WriteBehind
+
+SOON = 30.0
+"""Seconds after which a test gives up waiting."""
+
+
+def test_the_next_value_is_read_while_the_one_before_is_in_use() -> None:
+    begun = {key: threading.Event() for key in "abc"}
+
+    def read(key: str) -> tuple[str, str]:
+        begun[key].set()
+        return key, threading.current_thread().name
+
+    ahead = ReadAhead(read)
+    ahead.expect("abc")
+    for key, following in zip("ab", "bc", strict=True):
+        value, thread = ahead.take(key)
+        assert value == key and thread != threading.current_thread().name
+        assert begun[following].wait(SOON)
+    assert ahead.take("c")[0] == "c"
+
+
+def test_only_one_value_is_read_ahead() -> None:
+    read: list[int] = []
+    ahead: ReadAhead[int, None] = ReadAhead(read.append)
+    ahead.expect(range(100))
+    ahead.take(0)
+    ahead.take(1)
+    assert read in ([0, 1], [0, 1, 2])
+
+
+def test_what_was_not_expected_is_read_on_the_spot_and_the_rest_still_ahead() -> None:
+    ahead = ReadAhead(lambda key: (key, threading.current_thread()))
+    ahead.expect(["a", "b"])
+    assert ahead.take("x") == ("x", threading.current_thread())
+    assert ahead.take("a")[1] is not threading.current_thread()
+    ahead.expect(["c"])
+    assert ahead.take("b") == ("b", threading.current_thread())
+
+
+def test_what_reading_raises_comes_out_where_the_value_is_taken() -> None:
+    def read(key: int) -> float:
+        return 1 / key
+
+    ahead = ReadAhead(read)
+    ahead.expect([0, 1])
+    with pytest.raises(ZeroDivisionError):
+        ahead.take(0)
+
+
+def failing(error: Exception) -> Callable[[], None]:
+    def write() -> None:
+        raise error
+
+    return write
+
+
+def waiting(gate: threading.Event, written: list[int]) -> Callable[[], None]:
+    def write() -> None:
+        gate.wait(SOON)
+        written.append(1)
+
+    return write
+
+
+def test_writes_are_done_in_order_and_all_of_them_when_the_context_is_left() -> None:
+    written: list[int] = []
+    with WriteBehind() as behind:
+        for number in range(50):
+            behind.write(lambda number=number: written.append(number))  # type: ignore[misc]
+    assert written == list(range(50))
+
+
+def test_no_more_than_one_write_waits() -> None:
+    gate, second = threading.Event(), threading.Event()
+
+    def fill(behind: WriteBehind) -> None:
+        behind.write(lambda: None)
+        second.set()
+
+    with WriteBehind() as behind:
+        behind.write(waiting(gate, []))
+        filler = threading.Thread(target=fill, args=(behind,))
+        filler.start()
+        assert not second.wait(0.2)
+        gate.set()
+        assert second.wait(SOON)
+        filler.join()
+
+
+def test_an_error_of_a_write_is_raised_by_the_next_or_on_leaving() -> None:
+    with pytest.raises(OSError, match="full"), WriteBehind() as behind:
+        behind.write(failing(OSError("full")))
+        behind.write(lambda: pytest.fail("must not be written"))
+    with pytest.raises(OSError, match="full"), WriteBehind() as behind:
+        behind.write(failing(OSError("full")))
+
+
+def test_an_error_within_waits_for_the_write_that_was_begun_and_hides_nothing() -> None:
+    gate, written = threading.Event(), list[int]()
+    with pytest.raises(KeyboardInterrupt), WriteBehind() as behind:
+        behind.write(waiting(gate, written))
+        gate.set()
+        raise KeyboardInterrupt
+    assert written == [1]
+    with pytest.raises(KeyboardInterrupt), WriteBehind() as behind:
+        behind.write(failing(OSError("full")))
+        raise KeyboardInterrupt

@@ -1,0 +1,84 @@
+"""Disk work beside the UNet's: the next rows are read and the last results written meanwhile.
+
+On a fast GPU a chunk's UNet call takes tens of milliseconds, and reading its rows, or compressing
+its pictures, as long again: one after the other, the GPU would stand idle for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class ReadAhead(Generic[Key, Value]):
+    """Reads one value in a thread of its own while the one before is in use.
+
+    read: makes a key's value. Called in the thread for keys that come as expected, and on the spot
+        for any other; what it raises is raised by `take`.
+    """
+
+    def __init__(self, read: Callable[[Key], Value]) -> None:
+        self._read = read
+        self._thread = ThreadPoolExecutor(1, "read-ahead")
+        self._coming: Iterator[Key] = iter(())
+        self._begun: tuple[Key, Future[Value]] | None = None
+
+    def expect(self, keys: Iterable[Key]) -> None:
+        """Say what is going to be taken, in order, and begin to read the first of it."""
+        self._coming = iter(keys)
+        self._begin()
+
+    def take(self, key: Key) -> Value:
+        """The key's value, once it is read."""
+        if self._begun is None or self._begun[0] != key:
+            return self._read(key)
+        value = self._begun[1].result()
+        self._begin()
+        return value
+
+    def _begin(self) -> None:
+        self._begun = None
+        for key in self._coming:
+            self._begun = key, self._thread.submit(self._read, key)
+            break
+
+
+class WriteBehind:
+    """Writes one thing in a thread of its own while the next is computed, and never more than one,
+    so that no more than that waits in memory.
+
+    A context: everything is written when it is left, or, where it is left by an error, what was
+    begun. An error of a write is raised by the next `write`, or on leaving.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "write-behind")
+        self._last: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, act: Callable[[], None]) -> None:
+        """Do it as soon as the one before is done, which is waited for."""
+        self._finish()
+        self._last = self._thread.submit(act)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._thread.shutdown(wait=True)
+        if kind is None:
+            self._finish()
+
+    def _finish(self) -> None:
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
