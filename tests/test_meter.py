@@ -129,6 +129,34 @@ def test_what_has_not_been_measured_is_estimated_from_what_has() -> None:
         assert reports[-1].eta_seconds is not None and reports[-1].eta_seconds > 10
 
 
+@pytest.mark.parametrize(("change", "left"), [(-4, 2), (3, 9), (-6, 0)])
+def test_a_phase_that_turns_out_shorter_or_longer_is_told_so(change: int, left: int) -> None:
+    now = 0.0
+    reports: list[Progress] = []
+    meter = ProgressMeter({}, reports.append, clock=lambda: now)
+    meter.plan("invert", 10)
+    with meter.phase("invert"):
+        for _ in range(2):
+            now += 2.0
+            meter.advance(2)
+        meter.revise(change)
+        assert reports[-1].done == 4 and reports[-1].total == 10 + change
+        assert reports[-1].eta_seconds == pytest.approx(left * 1.0)
+
+
+def test_units_that_were_done_before_the_plan_knew_of_them_are_not_left_to_do() -> None:
+    now = 0.0
+    reports: list[Progress] = []
+    meter = ProgressMeter({}, reports.append, clock=lambda: now)
+    meter.plan("invert", 2)
+    with meter.phase("invert"):
+        now = 3.0
+        meter.advance(3)
+        assert reports[-1].eta_seconds == 0
+        meter.revise(1)
+        assert reports[-1].done == reports[-1].total == 3 and reports[-1].eta_seconds == 0
+
+
 def test_a_phase_in_the_cache_takes_no_time() -> None:
     now = 0.0
     reports: list[Progress] = []

@@ -125,7 +125,7 @@ def page(bench: Bench) -> Iterator[str]:
         yield ""
         yield "**No figure here was measured on a GPU.** There the engine runs in half precision,"
         yield "with channels last and PyTorch's own attention kernels; nothing is claimed about it."
-        yield "`torch.compile` and transfers that overlap with computing are not used."
+        yield "`torch.compile` is not used."
     yield ""
     yield from table(bench)
     if reconstruction := measured.get("reconstruction_gap_50_to_500"):

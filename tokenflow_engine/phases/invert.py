@@ -254,7 +254,8 @@ def inverted(run: EditRun, clean: torch.Tensor, work: InversionWork) -> torch.Te
     path = [clean.cpu()]
     for number, (_, noisy) in enumerate(steps):
         path.append(noisy.cpu())
-        run.meter.revise((called - work.calls[number]) * work.frames)
+        if called != work.calls[number]:
+            run.meter.revise((called - work.calls[number]) * work.frames)
         work.calls[number], called = called, 0
     return torch.stack(path)
 

@@ -47,11 +47,16 @@ class ProgressMeter:
             self._total = sum(self._left[phase].values())
 
     def revise(self, change: int) -> None:
-        """Say by how many units the running phase takes more, or fewer, than was planned."""
+        """Say, and report, by how many units the running phase takes more, or fewer, than planned.
+
+        Raises:
+            Cancelled: where the user has cancelled.
+        """
         left = self._left.setdefault(self._phase, {})
         kind = _kind(self._phase, "")
-        left[kind] = max(0, left.get(kind, 0) + change)
+        left[kind] = left.get(kind, 0) + change
         self._total += change
+        self._tell()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -83,7 +88,8 @@ class ProgressMeter:
         self._seen = now
         self._done += units
         left = self._left.setdefault(self._phase, {})
-        left[kind] = max(0, left.get(kind, 0) - units)
+        # Below zero where a revision is still to come.
+        left[kind] = left.get(kind, 0) - units
         self._tell()
 
     def _tell(self) -> None:
@@ -98,7 +104,7 @@ class ProgressMeter:
         if self._phase == PHASES[0]:
             return None
         return self.rates.seconds_for(
-            {kind: count for left in self._left.values() for kind, count in left.items()}
+            {kind: max(0, count) for left in self._left.values() for kind, count in left.items()}
         )
 
 
