@@ -1,13 +1,20 @@
-"""Reading ahead and writing behind: what waits for what, and where errors come out."""
+"""Reading ahead and writing behind: what waits for what, where errors come out, what is read."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
+from tokenflow_engine.media.latents import LatentStore
 from tokenflow_engine.phases.beside import ReadAhead, WriteBehind
+from tokenflow_engine.phases.correspond import LAYOUT, Correspondences, FramesOfStep
 
 SOON = 30.0
 """Seconds after which a test gives up waiting."""
@@ -115,3 +122,21 @@ def test_an_error_within_waits_for_the_write_that_was_begun_and_hides_nothing() 
     with pytest.raises(KeyboardInterrupt), WriteBehind() as behind:
         behind.write(failing(OSError("full")))
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("stored", "largest"), [("uint16", 2**16 - 1), ("uint32", 2**31 + 5)])
+def test_fields_come_out_as_the_tokens_numbers_however_they_are_stored(
+    stored: str, largest: int, tmp_path: Path
+) -> None:
+    store = LatentStore(tmp_path)
+    fields = np.array([[[0, 1, largest], [largest, 2, 3]]] * 2, dtype=stored)
+    for name, array in ((LAYOUT, np.array([2, 1])), ("fields004", fields)):
+        store.create(name, array.shape, array.dtype)
+        store.write(name, slice(None), array)
+    model = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32)
+    run: Any = SimpleNamespace(model=model, propagated_rows=lambda step, frames: [0])
+    asked = FramesOfStep(4, (7,), features=False)
+    found, features = Correspondences(run, store, ("fine", "coarse")).of(asked)
+    assert features is None
+    assert found["fine"].tolist() == [[[0, 1], [largest, 2]]]
+    assert found["coarse"].tolist() == [[[largest], [3]]]

@@ -53,6 +53,8 @@ class Correspondences:
         kept = LAYOUT in store.keys()  # noqa: SIM118
         self._ends = np.cumsum(store.read(LAYOUT, slice(None))).tolist() if kept else []
         self._rows = ReadAhead(self._read)
+        # From pinned memory rows go to a GPU beside the work there; elsewhere nothing is promised.
+        self._pins = run.model.device.type == "cuda"
 
     def expect(self, coming: Iterable[FramesOfStep]) -> None:
         """Read what `of` is going to be asked for, in order, one ahead."""
@@ -64,7 +66,7 @@ class Correspondences:
         stored, kept = self._rows.take(some)
         # They travel to the device as they are stored, at a quarter of the size.
         bits = 8 * stored.element_size()
-        every = stored.to(self._run.model.device, non_blocking=True).long() & (2**bits - 1)
+        every = stored.to(self._run.model.device, non_blocking=self._pins).long() & (2**bits - 1)
         starts = [0, *self._ends[:-1]]
         fields = {
             layer: every[..., start:end]
@@ -86,12 +88,11 @@ class Correspondences:
         return signed, None if kept is None else self._host(kept)
 
     def _host(self, array: np.ndarray) -> Tensor:
-        # From pinned memory it goes to a GPU beside the work there.
         rows = torch.from_numpy(array)
-        return rows.pin_memory() if self._run.model.device.type == "cuda" else rows
+        return rows.pin_memory() if self._pins else rows
 
     def _on_device(self, rows: Tensor) -> Tensor:
-        return rows.to(self._run.model.device, self._run.model.dtype, non_blocking=True)
+        return rows.to(self._run.model.device, self._run.model.dtype, non_blocking=self._pins)
 
 
 def correspondence_key(run: EditRun) -> str:
