@@ -160,7 +160,7 @@ def test_the_fewest_steps_that_reconstruct_as_well_are_found_whatever_their_orde
 @pytest.mark.parametrize(
     ("gap", "equal_steps", "steps", "words"),
     [
-        (-0.2, 12, 12, "12 steps are the fewest of those above, from 16 on"),
+        (-0.2, 16, 16, "16 steps are the fewest of those above, from 16 on"),
         (-0.2, 25, 25, "25 steps are the fewest of those above"),
         (0.5, None, 50, "No number of steps above"),
         (None, None, UNMEASURED_STEPS, "Reconstruction was not measured in this run"),

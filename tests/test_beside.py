@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tokenflow_engine.media.latents import LatentStore
-from tokenflow_engine.phases.beside import ReadAhead, WriteBehind
+from tokenflow_engine.phases.beside import ReadAhead, WriteBehind, writing_behind
 from tokenflow_engine.phases.correspond import LAYOUT, Correspondences, FramesOfStep
 
 SOON = 30.0
@@ -81,22 +81,22 @@ def waiting(gate: threading.Event, written: list[int]) -> Callable[[], None]:
 
 def test_writes_are_done_in_order_and_all_of_them_when_the_context_is_left() -> None:
     written: list[int] = []
-    with WriteBehind() as behind:
+    with writing_behind() as write_behind:
         for number in range(50):
-            behind.write(lambda number=number: written.append(number))  # type: ignore[misc]
+            write_behind(lambda number=number: written.append(number))  # type: ignore[misc]
     assert written == list(range(50))
 
 
 def test_no_more_than_one_write_waits() -> None:
     gate, second = threading.Event(), threading.Event()
 
-    def fill(behind: WriteBehind) -> None:
-        behind.write(lambda: None)
+    def fill(write_behind: WriteBehind) -> None:
+        write_behind(lambda: None)
         second.set()
 
-    with WriteBehind() as behind:
-        behind.write(waiting(gate, []))
-        filler = threading.Thread(target=fill, args=(behind,))
+    with writing_behind() as write_behind:
+        write_behind(waiting(gate, []))
+        filler = threading.Thread(target=fill, args=(write_behind,))
         filler.start()
         assert not second.wait(0.2)
         gate.set()
@@ -105,22 +105,22 @@ def test_no_more_than_one_write_waits() -> None:
 
 
 def test_an_error_of_a_write_is_raised_by_the_next_or_on_leaving() -> None:
-    with pytest.raises(OSError, match="full"), WriteBehind() as behind:
-        behind.write(failing(OSError("full")))
-        behind.write(lambda: pytest.fail("must not be written"))
-    with pytest.raises(OSError, match="full"), WriteBehind() as behind:
-        behind.write(failing(OSError("full")))
+    with pytest.raises(OSError, match="full"), writing_behind() as write_behind:
+        write_behind(failing(OSError("full")))
+        write_behind(lambda: pytest.fail("must not be written"))
+    with pytest.raises(OSError, match="full"), writing_behind() as write_behind:
+        write_behind(failing(OSError("full")))
 
 
 def test_an_error_within_waits_for_the_write_that_was_begun_and_hides_nothing() -> None:
     gate, written = threading.Event(), list[int]()
-    with pytest.raises(KeyboardInterrupt), WriteBehind() as behind:
-        behind.write(waiting(gate, written))
+    with pytest.raises(KeyboardInterrupt), writing_behind() as write_behind:
+        write_behind(waiting(gate, written))
         gate.set()
         raise KeyboardInterrupt
     assert written == [1]
-    with pytest.raises(KeyboardInterrupt), WriteBehind() as behind:
-        behind.write(failing(OSError("full")))
+    with pytest.raises(KeyboardInterrupt), writing_behind() as write_behind:
+        write_behind(failing(OSError("full")))
         raise KeyboardInterrupt
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from contextlib import contextmanager
+from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
+
+WriteBehind = Callable[[Callable[[], None]], None]
+"""Takes what writes something, see `writing_behind`."""
 
 
 class ReadAhead(Generic[Key, Value]):
@@ -48,37 +51,24 @@ class ReadAhead(Generic[Key, Value]):
             break
 
 
-class WriteBehind:
-    """Writes one thing in a thread of its own while the next is computed, and never more than one,
-    so that no more than that waits in memory.
+@contextmanager
+def writing_behind() -> Iterator[WriteBehind]:
+    """A function that does one write at a time in a thread of its own while the next is computed.
 
-    A context: everything is written when it is left, or, where it is left by an error, what was
-    begun. An error of a write is raised by the next `write`, or on leaving.
+    It waits for the write before, so that no more than one waits in memory. Everything is written
+    when the context is left, or, where it is left by an error, what was begun. An error of a write
+    is raised by the next one, or on leaving.
     """
+    last: Future[None] | None = None
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "write-behind")
-        self._last: Future[None] | None = None
+    def write(act: Callable[[], None]) -> None:
+        nonlocal last
+        before, last = last, None
+        if before is not None:
+            before.result()
+        last = thread.submit(act)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def write(self, act: Callable[[], None]) -> None:
-        """Do it as soon as the one before is done, which is waited for."""
-        self._finish()
-        self._last = self._thread.submit(act)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._thread.shutdown(wait=True)
-        if kind is None:
-            self._finish()
-
-    def _finish(self) -> None:
-        last, self._last = self._last, None
-        if last is not None:
-            last.result()
+    with ThreadPoolExecutor(1, "write-behind") as thread:
+        yield write
+    if last is not None:
+        last.result()

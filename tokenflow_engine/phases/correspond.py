@@ -20,7 +20,7 @@ from ..tokenflow.attention import SourceFrames, SourceKeyframes, SourcePass
 from ..tokenflow.propagation import Blend
 from ..tokenflow.windows import Window, one_by_one, sweep
 from ..tokenflow.wiring import Wiring
-from .beside import ReadAhead, WriteBehind
+from .beside import ReadAhead, WriteBehind, writing_behind
 from .cache import key_of
 from .invert import Inversion, inversion_key
 from .ranks import Parts
@@ -126,9 +126,9 @@ def correspond(run: EditRun, wiring: Wiring, inversion: Inversion) -> Correspond
     """
 
     def make(store: LatentStore | None) -> None:
-        with WriteBehind() as behind:
+        with writing_behind() as write_behind:
             for step in range(len(run.plan.timesteps)):
-                _correspond_step(run, wiring, inversion, step, store, behind)
+                _correspond_step(run, wiring, inversion, step, store, write_behind)
 
     store = run.obtain("correspond", correspondence_key(run), make)
     return Correspondences(run, store, wiring.layers)
@@ -140,7 +140,7 @@ def _correspond_step(
     inversion: Inversion,
     step: int,
     store: LatentStore | None,
-    behind: WriteBehind,
+    write_behind: WriteBehind,
 ) -> None:
     timestep, keyframes = run.plan.timesteps[step], run.keyframes[step]
 
@@ -173,7 +173,7 @@ def _correspond_step(
             if store is not None and run.plan.injects_features(step):
                 features = _array(torch.cat([_features_of(some) for some in seen]))
                 place = _keyframe_features(step), len(keyframes), part.slots
-                behind.write(partial(_write, store, *place, features))
+                write_behind(partial(_write, store, *place, features))
             continue
         source.forget_before(part.first)
         frames = list(part.frames)
@@ -191,7 +191,7 @@ def _correspond_step(
         if store is not None:
             sizes = [source.tokens[layer].shape[1] for layer in wiring.layers]
             places = run.propagated_rows(step, frames)
-            behind.write(partial(_keep, run, step, sizes, places, parts, store))
+            write_behind(partial(_keep, run, step, sizes, places, parts, store))
 
 
 def _found(run: EditRun, wiring: Wiring, step: int, seen: SourceFrames) -> Parts:

@@ -22,7 +22,7 @@ from ..media.fit import edited_part, resample, result_size
 from ..media.picture_files import write_picture
 from ..media.stills import numbered_pictures, read_alpha
 from ..tokenflow.keyframes import chunks
-from .beside import WriteBehind
+from .beside import writing_behind
 from .edit_region import EditRegion
 from .latent_rows import LatentRows
 from .rates import PICTURES
@@ -57,10 +57,10 @@ def decode_frames(
     """
     size = size_of_result(run)
     pictures = numbered_pictures(Path(run.request.source)) if run.source.kind == "images" else []
-    with WriteBehind() as behind:
+    with writing_behind() as write_behind:
         for frame, levels in enumerate(edited_levels(run, latents, region)):
             original = pictures[run.source_numbers[frame]] if pictures else None
-            behind.write(partial(_write, run, folder, frame, levels, original, size))
+            write_behind(partial(_write, run, folder, frame, levels, original, size))
             yield np.rint(levels).astype(np.uint8)
             run.meter.advance(1, PICTURES)
 

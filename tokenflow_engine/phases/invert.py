@@ -18,7 +18,7 @@ from ..diffusion.schedule import DenseOutput
 from ..diffusion.solvers import SOLVERS
 from ..evaluation.metrics import psnr
 from ..media.latents import LatentStore, StoredLatents
-from .beside import WriteBehind
+from .beside import writing_behind
 from .cache import key_of
 from .ranks import Parts
 from .run import EditRun, content_of
@@ -192,7 +192,7 @@ def _invert(run: EditRun, store: LatentStore | None) -> None:
     originals: dict[int, np.ndarray] = {}
     work = InversionWork.of(run)
     start = 0
-    with WriteBehind() as behind:
+    with writing_behind() as write_behind:
         for number, (frames, path) in enumerate(_paths(run, work)):
             batch = slice(start, start + len(frames))
             originals |= {i: frames[i - start] for i in samples if batch.start <= i < batch.stop}
@@ -204,7 +204,7 @@ def _invert(run: EditRun, store: LatentStore | None) -> None:
             others = partial(run.meter.advance, work.units(len(frames)))
             parts = run.ranks.collect(number, make, others)
             if store is not None:
-                behind.write(partial(keep_path, run, store, batch, parts[0]))
+                write_behind(partial(keep_path, run, store, batch, parts[0]))
             start = batch.stop
             work.frames -= len(frames)
     if store is not None and samples:

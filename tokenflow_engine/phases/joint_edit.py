@@ -150,10 +150,11 @@ def edit_step(
         after = denoised(run, step, latents[frames], noise)
         latents[frames] = region.blended(frames, after, run.after(step)) if region else after
 
-    propagated = run.propagated(step)
-    # As `sweep` makes them; each process has its own.
-    batches = list(map(list, chunks(propagated, run.request.chunk)))
-    own = (some for number, some in enumerate(batches) if run.ranks.owns(number))
+    parts = windowing(len(keyframes), run.window(step), step)
+    blend, chunk = partial(run.blend, step), run.request.chunk
+    order = list(sweep(parts, run.propagated(step), blend, chunk))
+    batches = [list(part.frames) for part in order if isinstance(part, FrameBatch)]
+    own = (frames for number, frames in enumerate(batches) if run.ranks.owns(number))
     correspondences.expect(map(calls.reads, own))
     kept = KeyframeOutputs()
     seen: AnchorTokens | None = None
@@ -162,9 +163,8 @@ def edit_step(
         seen = AnchorTokens(slots, joint.seen)
     waiting: Tensor | None = None
     finished = 0
-    parts = windowing(len(keyframes), run.window(step), step)
     number = 0
-    for part in sweep(parts, propagated, partial(run.blend, step), run.request.chunk):
+    for part in order:
         if isinstance(part, FrameBatch):
             kept.forget_before(part.first)
             frames = list(part.frames)
