@@ -92,8 +92,8 @@ def test_an_edit_travels_through_the_socket_and_leaves_its_pictures(
 def test_a_cancelled_edit_ends_at_its_next_step_and_leaves_nothing(
     session: EngineSession, folder: Path
 ) -> None:
-    job = session.submit(request(folder, "cancelled", steps=500))
     before = set(folder.iterdir())
+    job = session.submit(request(folder, "cancelled", steps=500))
     follow(session, job, lambda: bool(job.progress and job.progress.phase == "invert"))
     session.cancel(job)
     follow(session, job, lambda: job.state.finished)
