@@ -6,7 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from tokenflow_engine.media.compositing import composite, guided_filter, share_of_edit
+from tokenflow_engine.media.compositing import (
+    MOST_CELLS,
+    cells_of,
+    composite,
+    guided_filter,
+    share_of_edit,
+    sharpened,
+)
 
 
 @pytest.fixture
@@ -79,13 +86,51 @@ def test_an_edit_of_the_whole_picture_is_the_edit(disc: tuple[np.ndarray, np.nda
     assert np.array_equal(composite(disc[0], edited, share), edited)
 
 
-def test_pixels_that_are_not_trusted_do_not_move_the_guided_filter() -> None:
-    guide = np.random.default_rng(2).random((40, 40, 3)).astype(np.float32)
-    values = guide[..., 0].copy()
-    trust = np.ones((40, 40), np.float32)
-    values[10:20, 10:20], trust[10:20, 10:20] = 9, 1e-6
-    filtered = guided_filter(guide, values, 8, 1e-5, trust)
-    assert np.abs(filtered - guide[..., 0]).max() < 0.02
+def test_a_dark_patch_of_the_ground_beside_the_object_goes_with_the_ground(
+    disc: tuple[np.ndarray, np.ndarray],
+) -> None:
+    source, inside = disc
+    patches = np.zeros(inside.shape, bool)
+    patches[124:140, 90:110] = patches[10:40, 10:40] = patches[150:170, 140:180] = True
+    patches &= ~inside
+    source[patches] = 60
+    source += np.random.default_rng(4).integers(0, 30, source.shape).astype(np.uint8)
+    share = share_of_edit(source, ~wider(coarse(inside)))
+    assert share[patches].mean() > 0.97
+    assert share[inside].mean() < 0.05
+
+
+def test_the_same_picture_is_always_cut_the_same_way(
+    disc: tuple[np.ndarray, np.ndarray],
+) -> None:
+    noisy = disc[0] + np.random.default_rng(3).integers(0, 50, disc[0].shape).astype(np.uint8)
+    cells = wider(coarse(disc[1]))
+    first = share_of_edit(noisy, cells)
+    cv2.setRNGSeed(17)
+    assert np.array_equal(share_of_edit(noisy, cells), first)
+
+
+def test_a_large_picture_is_cut_at_half_its_size_along_the_same_outline() -> None:
+    y, x = np.mgrid[:384, :384]
+    inside = (x - 192) ** 2 + (y - 192) ** 2 < 90**2
+    source = np.full((384, 384, 3), 120, np.uint8)
+    source[inside] = (200, 30, 30)
+    cells = np.asarray(inside.reshape(48, 8, 48, 8).any((1, 3)))
+    assert cells.size > MOST_CELLS
+    share = share_of_edit(source, cells)
+    assert share[inside].mean() > 0.97
+    assert share[~inside].mean() < 0.01
+
+
+def test_averaged_shares_become_sharp_again() -> None:
+    averaged = np.array([[0.0, 0.05, 0.3, 0.6, 1.0]], np.float32)
+    assert np.allclose(sharpened(averaged), [[0, 0, 0.5, 1, 1]])
+
+
+def test_the_cells_of_an_edit_are_those_that_hold_a_pixel_of_it() -> None:
+    share = np.zeros((16, 24), np.float32)
+    share[7, 8], share[15, 23] = 0.9, 0.3
+    assert np.array_equal(cells_of(share, (2, 3)), [[False, True, False], [False] * 3])
 
 
 def test_the_guided_filter_keeps_a_constant_and_averages_over_a_flat_guide() -> None:
@@ -95,3 +140,13 @@ def test_the_guided_filter_keeps_a_constant_and_averages_over_a_flat_guide() -> 
     spike = np.zeros((40, 40), np.float32)
     spike[20, 20] = 1
     assert guided_filter(guide, spike, 4, 1e-3).max() < 0.02
+
+
+def test_a_guide_of_another_size_gives_the_edges_of_that_size() -> None:
+    fine = np.zeros((80, 80, 3), np.float32)
+    fine[:, 41:] = 1
+    guide = cv2.resize(fine, (40, 40), interpolation=cv2.INTER_AREA)
+    values = np.asarray(guide[..., 0] > 0.5, np.float32)
+    filtered = guided_filter(guide, values, 2, 1e-3, fine)
+    assert filtered.shape == (80, 80)
+    assert np.array_equal(filtered > 0.5, fine[..., 0] > 0.5)

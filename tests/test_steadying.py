@@ -65,6 +65,18 @@ def test_every_frame_meets_just_the_neighbours_within_the_radius(count: int, rad
         assert steady[32, 32, 0] == pytest.approx(10 * np.mean(near), abs=1e-3)
 
 
+def test_planes_beyond_the_colours_are_averaged_alone() -> None:
+    rng = np.random.default_rng(5)
+    source = [rng.integers(0, 255, (64, 64, 3)).astype(np.uint8)] * 3
+    masks = [np.full((64, 64), value, np.float32) for value in (0.0, 0.0, 1.0)]
+    edited = levels([rng.integers(0, 255, (64, 64, 3)).astype(np.uint8) for _ in masks])
+    alone = list(steadied(edited, source, 2))
+    both = list(steadied(map(np.dstack, zip(edited, masks, strict=True)), source, 2))
+    for colours, planes in zip(alone, both, strict=True):
+        assert np.array_equal(planes[..., :3], colours)
+        assert np.allclose(planes[..., 3], 1 / 3, atol=1e-4)
+
+
 def test_only_the_frames_within_reach_are_held() -> None:
     drawn = 0
 

@@ -43,25 +43,7 @@ def _cells(source: Picture, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
 
 SETTINGS: dict[str, Share] = {
     "the region's cells alone": _cells,
-    **{
-        f"band {band}, radius {radius}, ramp {low} to {high}": partial(
-            share_of_edit, band=band, radius=radius, ramp=(low, high)
-        )
-        for band, radius, low, high in (
-            (0, 16, 0.3, 0.7),
-            (0, 16, 0.4, 0.8),
-            (0, 16, 0.6, 0.95),
-            (1, 16, 0.3, 0.7),
-            (1, 32, 0.3, 0.7),
-            (2, 24, 0.3, 0.7),
-            (2, 32, 0.3, 0.7),
-            (2, 32, 0.4, 0.8),
-            (2, 32, 0.6, 0.95),
-            (2, 48, 0.3, 0.7),
-            (3, 32, 0.3, 0.7),
-            (3, 48, 0.3, 0.7),
-        )
-    },
+    **{f"band of {band} cells": partial(share_of_edit, band=band) for band in (1, 2, 3, 4)},
 }
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..diffusion.autoencoder import decode_levels
 from ..media.alpha import without_backdrop
-from ..media.compositing import composite, share_of_edit
+from ..media.compositing import composite, share_of_edit, sharpened
 from ..media.fit import edited_part, resample, result_size
 from ..media.picture_files import write_picture
 from ..media.stills import numbered_pictures, read_alpha
@@ -77,15 +77,18 @@ def edited_levels(
         level for frames in parts for level in _decoded(run, latents[frames])
     )
     radius = run.request.steady_radius
+    if region is not None:
+        cells = (row for frames in parts for row in region.inside(frames))
+        shares = map(share_of_edit, run.read(), cells)
+        levels = map(np.dstack, zip(levels, shares, strict=True))
     if radius:
         levels = steadied(levels, run.read(), radius)
     if region is None:
         return levels
-    cells = (row for frames in parts for row in region.inside(frames))
     # Laid over last, so that the source's pixels are not averaged.
     return (
-        composite(source, level, share_of_edit(source, inside))
-        for source, level, inside in zip(run.read(), levels, cells, strict=True)
+        composite(source, planes[..., :3], sharpened(planes[..., 3]) if radius else planes[..., 3])
+        for source, planes in zip(run.read(), levels, strict=True)
     )
 
 

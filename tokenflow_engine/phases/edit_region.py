@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from ..media.compositing import cells_of, share_of_edit
 from ..media.latents import LatentStore, StoredLatents
 from ..tokenflow.attention import EditedFrames
 from ..tokenflow.keyframes import chunks
 from ..tokenflow.wiring import Wiring
 from .cache import key_of
 from .invert import Inversion, inversion_key
-from .rates import OTHERS
+from .rates import CUTS, OTHERS
 from .run import EditRun
 
 NOISE_SHARES = (0.3, 0.5, 0.7)
@@ -49,7 +50,10 @@ and grounds reached 1.4 and more, and what was taken for one 1.1 at most."""
 SURE_SHARE = 0.25
 """Of a class's cells, the share that is sure in any case: a narrow class has none so far out."""
 
-DISAGREEMENT = "disagreement"
+REGION_FORMAT = 2
+"""Raised when the same disagreements would give another region."""
+
+DISAGREEMENT, COVERING = "disagreement", "covering"
 _BINS = 256
 _SMALLEST = 1e-6
 
@@ -147,21 +151,24 @@ def softened(inside: Tensor) -> Tensor:
 class EditRegion:
     """The cells of each frame that are edited.
 
-    thresholds: what the disagreements say.
+    store: the disagreements. thresholds: what they say. covering: the cells that hold any pixel
+        which the edit gives, as its pictures are laid over the source's.
     """
 
     run: EditRun
     inversion: Inversion
     store: StoredLatents
     thresholds: Thresholds
+    covering: StoredLatents
 
     def inside(self, frames: list[int]) -> NDArray[np.bool_]:
-        """The cells that are edited, (n, h, w)."""
+        """The cells about which the prompts disagree, (n, h, w)."""
         return cells_inside(self.store.read(DISAGREEMENT, frames), self.thresholds)
 
     def weights(self, frames: list[int]) -> Tensor:
         """(n, 1, h, w) in [0, 1]: the edit's share of each cell's latents."""
-        return softened(torch.from_numpy(self.inside(frames)))[:, None]
+        cells = self.inside(frames) | self.covering.read(COVERING, frames)
+        return softened(torch.from_numpy(cells))[:, None]
 
     def blended(self, frames: list[int], latents: Tensor, timestep: int | None) -> Tensor:
         """Edited latents (n, 4, h, w) inside, the source's at the same timestep outside.
@@ -177,14 +184,18 @@ def region_key(run: EditRun) -> str:
     return key_of({"inversion": inversion_key(run), "prompt": run.request.prompt})
 
 
-def region_units(run: EditRun) -> int:
-    """Branches times frames that finding the region sends through the UNet."""
-    return 2 * len(NOISE_SHARES) * run.frame_count if run.request.finds_region else 0
+def region_units(run: EditRun) -> dict[str, int]:
+    """Branches times frames that finding the region sends through the UNet, and frames that are cut
+    along it."""
+    if not run.request.finds_region:
+        return {}
+    return {OTHERS: 2 * len(NOISE_SHARES) * run.frame_count, CUTS: run.frame_count}
 
 
 def with_region(run: EditRun, units: Mapping[str, int]) -> dict[str, int]:
     """An edit's units of work and those of finding its region."""
-    return {**units, OTHERS: units.get(OTHERS, 0) + region_units(run)}
+    region = region_units(run)
+    return {kind: units.get(kind, 0) + region.get(kind, 0) for kind in {**units, **region}}
 
 
 def find_region(run: EditRun, wiring: Wiring, inversion: Inversion) -> EditRegion | None:
@@ -208,7 +219,11 @@ def find_region(run: EditRun, wiring: Wiring, inversion: Inversion) -> EditRegio
 
     store = run.obtain("region", region_key(run), make)
     thresholds = _thresholds(run, store)
-    return None if thresholds is None else EditRegion(run, inversion, store, thresholds)
+    if thresholds is None:
+        return None
+    cut = partial(_cut_out, run, store, thresholds)
+    covering = run.obtain("covering", region_key(run), cut)
+    return EditRegion(run, inversion, store, thresholds, covering)
 
 
 def _disagreement(
@@ -229,6 +244,19 @@ def _disagreement(
         total = total + disagreement(*noise.chunk(2)).float().cpu()
         run.meter.advance(2 * count, OTHERS)
     return (total / len(NOISE_SHARES)).numpy()
+
+
+def _cut_out(
+    run: EditRun, found: StoredLatents, thresholds: Thresholds, store: LatentStore | None
+) -> None:
+    if store is None:
+        return
+    store.create(COVERING, found.shape(DISAGREEMENT), "bool")
+    for frame, source in enumerate(run.read()):
+        (inside,) = cells_inside(found.read(DISAGREEMENT, [frame]), thresholds)
+        cells = cells_of(share_of_edit(source, inside), inside.shape)
+        store.write(COVERING, frame, cells)
+        run.meter.advance(1, CUTS)
 
 
 def _thresholds(run: EditRun, store: StoredLatents) -> Thresholds | None:

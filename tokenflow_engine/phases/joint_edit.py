@@ -19,7 +19,7 @@ from ..tokenflow.windows import FrameBatch, Window, anchors_of, sweep, windows
 from ..tokenflow.wiring import Wiring
 from .cache import key_of
 from .correspond import Correspondences, correspondence_key
-from .edit_region import EditRegion
+from .edit_region import REGION_FORMAT, EditRegion
 from .invert import Inversion
 from .latent_rows import LatentRows
 from .rates import KEYFRAMES, OTHERS
@@ -45,7 +45,7 @@ def edit_key(run: EditRun) -> str:
             "guidance_scale": run.guidance_scale,
             "attention_steps": run.plan.attention_steps,
             "window": run.window(0),
-            "region": request.finds_region,
+            "region": REGION_FORMAT if request.finds_region else None,
             "pieces": request.piece_frames,
             "variation": [request.variation, request.seed] if request.variation else None,
             **({"thinned": run.thinned} if run.thinned else {}),

@@ -16,7 +16,7 @@ from ..tokenflow.wiring import tokenflow
 from .edit_region import EditRegion, find_region, region_units
 from .invert import Inversion, inversion_key, inversion_units, invert_source
 from .joint_edit import initial_latents
-from .rates import KEYFRAMES, OTHERS, PICTURES
+from .rates import KEYFRAMES, PICTURES
 from .run import EditRun
 from .step_calls import denoised, guided_noise, pass_of_step
 
@@ -80,5 +80,5 @@ def _units(run: EditRun) -> dict[str, int]:
     source = sum(plan.injects(step) for step in steps)
     return {
         KEYFRAMES: run.frame_count * (branches * len(steps) + source),
-        OTHERS: region_units(run),
+        **region_units(run),
     }

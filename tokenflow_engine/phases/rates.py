@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-KEYFRAMES, OTHERS, PICTURES, SCORES = "keyframes", "frames", "pictures", "scores"
+KEYFRAMES, OTHERS, CUTS = "keyframes", "frames", "cuts"
+PICTURES, SCORES = "pictures", "scores"
 """Kinds of units within a phase."""
 
 COSTS = {
@@ -13,6 +14,7 @@ COSTS = {
     f"correspond.{OTHERS}": 1.2,
     f"edit.{KEYFRAMES}": 0.8,
     f"edit.{OTHERS}": 0.7,
+    f"edit.{CUTS}": 0.8,
     f"decode.{PICTURES}": 1.5,
     f"decode.{SCORES}": 0.8,
 }

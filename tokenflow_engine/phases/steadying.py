@@ -40,8 +40,9 @@ _BLUR = 5
 def steadied(edited: Iterable[Levels], source: Iterable[Picture], radius: int) -> Iterator[Levels]:
     """The edited frames, each averaged with up to `radius` frames before and after it.
 
-    edited, source: as many frames, (H, W, 3) from 0 to 255; 2 * radius + 1 of each are held at a
-        time.
+    edited: (H, W, 3 or more); the first three are colours from 0 to 255, planes beyond them, as of
+        a mask, are averaged alone. source: as many frames, (H, W, 3) from 0 to 255. 2 * radius + 1
+        of each are held at a time.
     """
     pairs = zip(source, edited, strict=True)
     window = deque(islice(pairs, radius + 1))
@@ -67,8 +68,9 @@ def _steady(window: deque[tuple[Picture, Levels]], place: int) -> Levels:
         weight = agreement(source, warp(other_source, field))
         total += weight[..., None] * warp(other_edited, field, cv2.INTER_CUBIC)
         weights += weight
-    mean = with_contrast(total / weights[..., None], edited)
-    return np.asarray(np.clip(mean, 0, 255), np.float32)
+    mean = total / weights[..., None]
+    mean[..., :3] = np.clip(with_contrast(mean[..., :3], edited[..., :3]), 0, 255)
+    return np.asarray(mean, np.float32)
 
 
 def with_contrast(averaged: Levels, single: Levels) -> Levels:
