@@ -14,7 +14,8 @@ import torch
 
 from ..diffusion.model import choose_device, choose_dtype, load_model
 from . import memory
-from .loop_rate import LoopRate, LoopSize, measure_loop
+from .compiling import measure_compiling
+from .loop_rate import LoopRate, LoopSize, measure_loop, synthetic_run
 from .loops import compare_loops
 from .plain_way import PlainTimes, time_plain_way
 from .processes import measure_processes
@@ -225,6 +226,18 @@ def _processes(
     bench.add("two_processes_speed_up", found["runs"][1]["speed_up"], found)
 
 
+def _compiling(
+    bench: Bench, settings: BenchSettings, device: torch.device, folder: Path, tell: Tell
+) -> None:
+    on_cpu = device.type == "cpu"
+    tell("the UNet's blocks compiled")
+    dtype = choose_dtype("auto", device)
+    model = load_model("embedded", device, dtype) if on_cpu else random_sd15(device, dtype)
+    size = LoopSize(settings.frames, 8, 1, settings.size if on_cpu else settings.sd_size)
+    found = measure_compiling(synthetic_run(model, size, folder))
+    bench.add("compiling_saved", found["saved"], found)
+
+
 def _memory(
     bench: Bench, settings: BenchSettings, device: torch.device, folder: Path, tell: Tell
 ) -> None:
@@ -252,6 +265,7 @@ PARTS: dict[str, Part] = {
     "loops": _loops,
     "processes": _processes,
     "sd": _sd_rate,
+    "compiling": _compiling,
     "seams": _seams,
     "memory": _memory,
 }

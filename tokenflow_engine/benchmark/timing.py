@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import torch
 
+from ..phases.resources import finish
+
 Result = TypeVar("Result")
 
 
@@ -34,12 +36,12 @@ class Seconds:
 def timed(device: torch.device) -> Iterator[Seconds]:
     """Seconds that the block takes, known at its end."""
     seconds = Seconds()
-    _finish(device)
+    finish(device)
     wall, cpu = time.perf_counter(), time.process_time()
     try:
         yield seconds
     finally:
-        _finish(device)
+        finish(device)
         seconds.wall = time.perf_counter() - wall
         seconds.cpu = time.process_time() - cpu
 
@@ -49,8 +51,3 @@ def time_of(work: Callable[[], Result], device: torch.device) -> tuple[Result, S
     with timed(device) as seconds:
         result = work()
     return result, seconds
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

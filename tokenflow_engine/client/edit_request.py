@@ -19,6 +19,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 LAST_PHASES = ("decode", "edit", "invert")
 PICTURE_FORMATS = ("png8", "png16", "exr")
 RESULT_SIZES = ("source", "edit")
+COMPILING = ("auto", "always", "never")
 DTYPES = ("auto", "float32", "float16", "bfloat16", "float64")
 
 BOUNDS: dict[str, tuple[float, float]] = {
@@ -48,6 +49,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "inversion_solver": INVERSION_SOLVERS,
     "device": DEVICES,
     "dtype": DTYPES,
+    "compile": COMPILING,
     "last_phase": LAST_PHASES,
     "picture_format": PICTURE_FORMATS,
     "result_size": RESULT_SIZES,
@@ -100,6 +102,9 @@ class EditRequest:
         against flicker; 0 for none. Only in mode "smooth".
     frames: (first, last + 1) into the source, None for all.
     size: (width, height) in pixels, each a multiple of 8; None fits the source's own size.
+    compile: whether the UNet's blocks are compiled before the edit, which takes a minute or two and
+        makes each call faster: "auto" where the edit is long enough to repay that on this GPU, and
+        never on a CPU. A compiled model's frames differ by rounding.
     processes: share the edit among so many processes of this machine, each with the whole model, on
         a GPU of its own where there are several.
     picture_format: "png8" or "png16", PNG of 8 or 16 bits, or "exr", OpenEXR of linear half
@@ -145,6 +150,7 @@ class EditRequest:
     size: tuple[int, int] | None = None
     device: str = "auto"
     dtype: str = "auto"
+    compile: str = "auto"
     processes: int = 1
     picture_format: str = "png8"
     result_size: str = "source"

@@ -65,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     option("size", "WIDTHxHEIGHT in pixels, multiples of 8", metavar="WxH", type=_size)
     option("device", "where the model runs")
     option("dtype", "precision of the model")
+    option("compile", "the UNet's blocks; auto: where the edit is long enough to repay it")
     option("processes", "share the edit among so many, each on its own GPU", metavar="N")
     option("picture-format", "PNG of 8 or 16 bits, or OpenEXR")
     option("result-size", "the source's resolution, or that of the edit")

@@ -68,6 +68,11 @@ class PhaseCache:
     limit: int = field(default_factory=cache_limit)
     _claims: dict[Path, Path] = field(default_factory=dict)
 
+    @property
+    def compiled(self) -> Path:
+        """Folder for compiled models, some dozens of MB each, which do not count for the limit."""
+        return self.root / "compiled"
+
     def find(self, phase: str, key: str) -> StoredLatents | None:
         """The store of a phase, or None where there is none or it is damaged.
 
@@ -130,7 +135,8 @@ class PhaseCache:
             for left in (*self.root.glob(f"*/*{PART}"), *self.root.glob(f"*/*{CLAIM}")):
                 if not is_held(left):
                     shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(True)
-            entries = [p for p in self.root.glob("*/*") if p.is_dir() and p.suffix != PART]
+            folders = [p for p in self.root.glob("*/*") if p.is_dir() and p.suffix != PART]
+            entries = [p for p in folders if p.parent != self.compiled]
             sizes = {p: sum(f.stat().st_size for f in p.glob("*")) for p in entries}
             total = sum(sizes.values())
             for folder in sorted(sizes, key=lambda p: p.stat().st_mtime):
@@ -162,7 +168,8 @@ class PhaseCache:
         return FileLock(self.root / "cache.lock")
 
     def clear(self) -> None:
-        """Remove every entry, and nothing else that lies in the folder."""
+        """Remove every entry and all compiled code, and nothing else that lies in the folder."""
+        shutil.rmtree(self.compiled, ignore_errors=True)
         for path in self.root.glob("*/*"):
             if re.fullmatch(r"[0-9a-f]{32}(\..*)?", path.name):
                 shutil.rmtree(path, ignore_errors=True)

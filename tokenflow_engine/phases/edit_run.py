@@ -25,6 +25,7 @@ from ..media.picture_files import BYTES_PER_CHANNEL
 from ..media.staging import full_disk_explained, require_free_space, staged_folder
 from ..tokenflow.pieces import Piece
 from ..tokenflow.wiring import Wiring, tokenflow
+from .compiling import as_compiled
 from .correspond import Correspondences, correspond, correspondence_key, correspondence_units
 from .decode import EDIT_FILE, decode_frames, size_of_result, write_edit_file
 from .disk import bytes_needed
@@ -78,6 +79,7 @@ def edit(
                 run = prepare(request, meter)
                 ends.callback(run.cache.release)
                 _require_space(run)
+            ends.enter_context(as_compiled(run))
             reset_peak(run.model.device)
             # A preview's few frames are edited in one call.
             shared = request if run.picked is None else replace(request, processes=1)
@@ -116,10 +118,11 @@ def _into_the_cache(request: EditRequest, meter: ProgressMeter) -> EditResult:
         require_free_space(run.cache.root, bytes_needed(run).cache)
     reset_peak(run.model.device)
     try:
-        if request.last_phase == "invert":
-            invert_parts(run)
-        else:
-            _edit_piece(run)
+        with as_compiled(run):
+            if request.last_phase == "invert":
+                invert_parts(run)
+            else:
+                _edit_piece(run)
     finally:
         run.cache.release()
     return _result(run)
@@ -223,11 +226,16 @@ def assist(request: EditRequest, ranks: Ranks) -> None:
         torch.cuda.set_device(ranks.rank % torch.cuda.device_count())
     with meter.phase("prepare"):
         run = replace(prepare(request, meter), ranks=ranks)
-    with meter.phase("invert"):
+    with as_compiled(run), meter.phase("invert"):
         inversion = invert_source(run)
     if ranks.agree(0):
         return
-    with tokenflow(run.model.unet) as wiring, torch.inference_mode(), meter.phase("edit"):
+    with (
+        as_compiled(run),
+        tokenflow(run.model.unet) as wiring,
+        torch.inference_mode(),
+        meter.phase("edit"),
+    ):
         correspondences = correspond(run, wiring, inversion)
         region = find_region(run, wiring, inversion)
         latents = initial_latents(run, inversion)
@@ -294,6 +302,7 @@ def _edit_file(run: EditRun, result: EditResult) -> dict[str, Any]:
         },
         "device": run.model.device.type,
         "dtype": str(run.model.dtype).removeprefix("torch."),
+        "compiled": run.compiled,
         "versions": {
             "tokenflow_edit": __version__,
             "torch": torch.__version__,

@@ -78,7 +78,7 @@ def inversion_key(run: EditRun) -> str:
             "source_prompt": request.source_prompt,
             "timesteps": run.inversion_timesteps,
             "solver": [request.solver, SOLVERS[request.solver].version],
-            "precision": [str(model.dtype), model.device.type],
+            "precision": [str(model.dtype), model.device.type, *["compiled"] * run.compiled],
             "batch": request.chunk,
             "preview": run.picked is not None,
         }

@@ -17,6 +17,7 @@ from ..media.fit import fit_size
 from ..media.frames import probe
 from ..tokenflow.keyframes import KeyframeSchedule, draw_schedule, read_schedule, spread
 from .cache import PhaseCache
+from .compiling import compiled_where_it_repays
 from .memory_probe import start_where_it_fits
 from .meter import ProgressMeter
 from .run import EditRun, content_of, fitted_frames
@@ -83,7 +84,7 @@ def prepare(request: EditRequest, meter: ProgressMeter) -> EditRun:
         picked=picked,
     )
     start_where_it_fits(run)
-    return run
+    return compiled_where_it_repays(run)
 
 
 def _content(

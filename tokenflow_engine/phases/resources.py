@@ -17,6 +17,12 @@ def reset_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
+def finish(device: torch.device) -> None:
+    """Wait until a device has done all that it was given; a CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def peak_beside(device: torch.device, work: Callable[[], None]) -> int:
     """Bytes of a CUDA device that some work takes at its highest, beside what was there before.
 

@@ -42,6 +42,7 @@ class EditRun:
     only: the frames that this run is about, ascending, where it edits a piece of the clip; all if
         None.
     ranks: the processes that share the edit.
+    compiled: whether the UNet's blocks are.
     """
 
     request: EditRequest
@@ -61,6 +62,7 @@ class EditRun:
     picked: tuple[int, ...] | None = None
     only: tuple[int, ...] | None = None
     ranks: Ranks = field(default_factory=Alone)
+    compiled: bool = False
     memory: MemoryBudget = field(default_factory=MemoryBudget)
 
     def obtain(

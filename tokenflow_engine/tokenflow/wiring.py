@@ -101,6 +101,23 @@ class Wiring:
         return (inputs[0][..., :CORNER, :CORNER],)
 
 
+def injected_block(unet: Any) -> nn.Module:
+    """The residual block whose features Plug-and-Play injects.
+
+    Raises:
+        TokenFlowError: code "unknown_model", where the UNet has no such block.
+    """
+    try:
+        block: nn.Module = unet.up_blocks[1].resnets[1]
+    except (AttributeError, IndexError) as error:
+        raise TokenFlowError(
+            "unknown_model",
+            "This model's UNet has other blocks than Stable Diffusion 1 and 2.",
+            "Choose a Stable Diffusion 1 or 2 model.",
+        ) from error
+    return block
+
+
 @contextmanager
 def tokenflow(unet: Any) -> Iterator[Wiring]:
     """Install TokenFlow on a UNet, and leave the UNet exactly as it was at the end.
@@ -108,25 +125,17 @@ def tokenflow(unet: Any) -> Iterator[Wiring]:
     unet: diffusers' `UNet2DConditionModel` with Stable Diffusion 1 or 2's blocks.
 
     Raises:
-        TokenFlowError: code "unknown_model", where the UNet has no such blocks.
+        TokenFlowError: see `injected_block`.
     """
     wiring = Wiring(unet)
-    try:
-        injected = unet.up_blocks[1].resnets[1]
-        convolutions = injected.conv1, injected.conv2
-    except (AttributeError, IndexError) as error:
-        raise TokenFlowError(
-            "unknown_model",
-            "This model's UNet has other blocks than Stable Diffusion 1 and 2.",
-            "Choose a Stable Diffusion 1 or 2 model.",
-        ) from error
+    injected: Any = injected_block(unet)
     before = dict(unet.attn_processors)
     processors = before | {
         f"{layer}.attn1.processor": SelfAttention(layer, wiring) for layer in wiring.layers
     }
     hooks = (
-        convolutions[0].register_forward_pre_hook(wiring.spare),
-        convolutions[1].register_forward_hook(wiring.features),
+        injected.conv1.register_forward_pre_hook(wiring.spare),
+        injected.conv2.register_forward_hook(wiring.features),
     )
     try:
         unet.set_attn_processor(processors)
