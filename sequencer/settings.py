@@ -124,7 +124,7 @@ class EditFields:
     inversion_steps: _whole_number(
         "inversion_steps",
         "Inversion Steps",
-        "Steps that turn the source into noise: more keeps the source better and is slower",
+        "Steps that turn the source into noise: more is slower, and keeps the source hardly better",
         soft_max=200,
     )
     guidance_scale: _number(

@@ -15,7 +15,7 @@ from tokenflow_engine.client.needs import (
     smaller_plan,
 )
 
-REQUEST = EditRequest(source="s", prompt="a ball", output="o")
+REQUEST = EditRequest(source="s", prompt="a ball", output="o", steps=50, inversion_steps=50)
 GB = 10**9
 
 

@@ -60,7 +60,7 @@ def check_content(folder: Path) -> None:
 def check_reasons() -> None:
     """The button says why it is grey: no strip, then no prompt."""
     scene = new_project()
-    assert scene.tokenflow.steps == 50
+    assert scene.tokenflow.steps == 25
     assert not bpy.ops.tokenflow.edit_strip.poll()
     assert "elect" in refusal(), refusal()
     add_images()

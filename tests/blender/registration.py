@@ -47,7 +47,7 @@ def test_it_can_be_enabled_again_and_again(work: Path) -> None:
     for _turn in range(3):
         addon_utils.disable(EXTENSION, default_set=True)
         assert addon_utils.enable(EXTENSION, default_set=True) is not None
-    assert bpy.context.scene.tokenflow.steps == 50
+    assert bpy.context.scene.tokenflow.steps == 25
 
 
 def test_the_entry_is_in_the_strip_menu_and_the_context_menu(work: Path) -> None:
