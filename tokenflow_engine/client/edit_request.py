@@ -79,8 +79,8 @@ class EditRequest:
         takes at most `DRAFT_STEPS` steps; in the self-attention with the most tokens it sees every
         second one in each direction; and it is decoded by the model's tiny autoencoder, if it has
         one. Not in mode "reference".
-    steps, inversion_steps: DDIM steps of the edit and of the inversion. The released code takes 50 of
-        the one and 500 of the other; with the implicit solver 25 keep and edit as well, measured in
+    steps, inversion_steps: DDIM steps of the edit and of the inversion. The released code takes 50
+        and 500; with the implicit solver 25 keep the source and edit as well, as measured in
         docs/evaluation.md.
     inversion_solver: how the inversion steps. "implicit" undoes the edit's own DDIM steps, at one
         UNet call each and more where the frames need them; "adams_bashforth" is of second order;
