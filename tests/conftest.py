@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ("tests.engine_sessions",)
+
 ROOT = Path(__file__).resolve().parents[1]
 BLENDER_PYTHONS = {
     "4.5": "TOKENFLOW_BPY_4_5",
