@@ -92,7 +92,7 @@ def test_a_draft_and_a_final_share_what_is_the_same_and_nothing_else(
     final = edit(request_for(output=str(tmp_path / "final")))
     # Three steps are few enough for either, and the source is never thinned out.
     counts = {path.name: len(list(path.glob("*"))) for path in cache.iterdir() if path.is_dir()}
-    assert counts == {"invert": 1, "correspond": 1, "region": 1, "covering": 1, "edit": 2}
+    assert counts == {"invert": 1, "correspond": 1, "region": 1, "cut": 1, "edit": 2}
     monkeypatch.setenv("TOKENFLOW_CACHE", str(tmp_path / "another cache"))
     alone = edit(request_for(output=str(tmp_path / "alone")))
     assert np.array_equal(pictures(final.output), pictures(alone.output))

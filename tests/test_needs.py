@@ -76,7 +76,9 @@ def test_the_disk_is_estimated_as_the_engine_does_once_the_model_is_loaded(mode:
         unet=SimpleNamespace(config=config), latent_dtype=torch.float32, dtype=torch.float16
     )
     plan = SimpleNamespace(timesteps=range(50), feature_steps=40)
+    changes = {"mode": mode, "source_prompt": "a cube"}
     run = SimpleNamespace(
+        request=replace(REQUEST, **changes),
         size=(512, 384),
         frame_count=40,
         model=model,
@@ -86,5 +88,5 @@ def test_the_disk_is_estimated_as_the_engine_does_once_the_model_is_loaded(mode:
         keyframes=[range(5)],
     )
     by_engine = bytes_needed(run)  # type: ignore[arg-type]
-    found = needs(size=(512, 384), mode=mode)
+    found = needs(size=(512, 384), **changes)
     assert (found.pictures, found.cache) == (by_engine.pictures, by_engine.cache)

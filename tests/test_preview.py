@@ -46,7 +46,7 @@ def test_a_preview_writes_only_its_frames_and_says_which_they_are(
     written = json.loads((Path(result.output) / "edit.json").read_text())
     assert written["result"]["preview_of"] == [1, 3, 5]
     assert {report.phase for report in reports} == {"prepare", "invert", "edit", "decode"}
-    assert sorted(p.name for p in cache.iterdir() if p.is_dir()) == ["covering", "invert", "region"]
+    assert sorted(p.name for p in cache.iterdir() if p.is_dir()) == ["cut", "invert", "region"]
 
 
 def test_a_preview_of_a_range_shows_frames_of_that_range(request_for: Build) -> None:  # noqa: F811

@@ -97,7 +97,9 @@ def needs_of(
     features = model.channels[-1] * (cells // 16) * number * feature_steps
     # Mode "smooth" propagates all frames but the keyframes; the others keep both kinds' features.
     again = 0 if request.mode == "smooth" else keyframes
-    cache = frames * (latents + fields + features) + again * features
+    # A byte for each pixel says how much of it the edit gives.
+    shares = size[0] * size[1] if request.finds_region else 0
+    cache = frames * (latents + fields + features + shares) + again * features
     return Needs(memory, frames * size[0] * size[1] * 3, cache)
 
 

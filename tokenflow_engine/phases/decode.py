@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..diffusion.autoencoder import decode_levels
 from ..media.alpha import without_backdrop
-from ..media.compositing import composite, share_of_edit, sharpened
+from ..media.compositing import composite, sharpened
 from ..media.fit import edited_part, resample, result_size
 from ..media.picture_files import write_picture
 from ..media.stills import numbered_pictures, read_alpha
@@ -78,8 +78,7 @@ def edited_levels(
     )
     radius = run.request.steady_radius
     if region is not None:
-        cells = (row for frames in parts for row in region.inside(frames))
-        shares = map(share_of_edit, run.read(), cells)
+        shares = (share for frames in parts for share in region.shares(frames))
         levels = map(np.dstack, zip(levels, shares, strict=True))
     if radius:
         levels = steadied(levels, run.read(), radius)

@@ -36,7 +36,9 @@ def bytes_needed(run: EditRun) -> BytesNeeded:
     features = channels * (cells // 16) * run.model.dtype.itemsize * run.plan.feature_steps
     # Keyframes have features of their own, also where they are propagated as well.
     again = 0 if run.rule.reuses_keyframes else len(run.keyframes[0])
+    # A byte for each pixel says how much of it the edit gives.
+    shares = width * height if run.request.finds_region else 0
     return BytesNeeded(
         pictures=run.frame_count * width * height * 3,
-        cache=run.frame_count * (latents + fields + features) + again * features,
+        cache=run.frame_count * (latents + fields + features + shares) + again * features,
     )

@@ -53,7 +53,7 @@ SURE_SHARE = 0.25
 REGION_FORMAT = 2
 """Raised when the same disagreements would give another region."""
 
-DISAGREEMENT, COVERING = "disagreement", "covering"
+DISAGREEMENT, COVERING, SHARES = "disagreement", "covering", "shares"
 _BINS = 256
 _SMALLEST = 1e-6
 
@@ -151,23 +151,27 @@ def softened(inside: Tensor) -> Tensor:
 class EditRegion:
     """The cells of each frame that are edited.
 
-    store: the disagreements. thresholds: what they say. covering: the cells that hold any pixel
-        which the edit gives, as its pictures are laid over the source's.
+    found: the disagreements. thresholds: what they say. cut: how much of each pixel the edit gives,
+        and the cells that hold any which it gives for the most part.
     """
 
     run: EditRun
     inversion: Inversion
-    store: StoredLatents
+    found: StoredLatents
     thresholds: Thresholds
-    covering: StoredLatents
+    cut: StoredLatents
 
     def inside(self, frames: list[int]) -> NDArray[np.bool_]:
         """The cells about which the prompts disagree, (n, h, w)."""
-        return cells_inside(self.store.read(DISAGREEMENT, frames), self.thresholds)
+        return cells_inside(self.found.read(DISAGREEMENT, frames), self.thresholds)
+
+    def shares(self, frames: list[int]) -> NDArray[np.float32]:
+        """How much of each pixel the edit gives, (n, H, W) in [0, 1]; see `share_of_edit`."""
+        return np.asarray(self.cut.read(SHARES, frames) / np.float32(255))
 
     def weights(self, frames: list[int]) -> Tensor:
         """(n, 1, h, w) in [0, 1]: the edit's share of each cell's latents."""
-        cells = self.inside(frames) | self.covering.read(COVERING, frames)
+        cells = self.inside(frames) | self.cut.read(COVERING, frames)
         return softened(torch.from_numpy(cells))[:, None]
 
     def blended(self, frames: list[int], latents: Tensor, timestep: int | None) -> Tensor:
@@ -221,9 +225,8 @@ def find_region(run: EditRun, wiring: Wiring, inversion: Inversion) -> EditRegio
     thresholds = _thresholds(run, store)
     if thresholds is None:
         return None
-    cut = partial(_cut_out, run, store, thresholds)
-    covering = run.obtain("covering", region_key(run), cut)
-    return EditRegion(run, inversion, store, thresholds, covering)
+    cut = run.obtain("cut", region_key(run), partial(_cut_out, run, store, thresholds))
+    return EditRegion(run, inversion, store, thresholds, cut)
 
 
 def _disagreement(
@@ -251,11 +254,14 @@ def _cut_out(
 ) -> None:
     if store is None:
         return
+    width, height = run.size
     store.create(COVERING, found.shape(DISAGREEMENT), "bool")
+    store.create(SHARES, (run.frame_count, height, width), "uint8")
     for frame, source in enumerate(run.read()):
         (inside,) = cells_inside(found.read(DISAGREEMENT, [frame]), thresholds)
-        cells = cells_of(share_of_edit(source, inside), inside.shape)
-        store.write(COVERING, frame, cells)
+        share = share_of_edit(source, inside)
+        store.write(COVERING, frame, cells_of(share, inside.shape))
+        store.write(SHARES, frame, np.rint(255 * share))
         run.meter.advance(1, CUTS)
 
 
