@@ -1,9 +1,9 @@
-"""Reading ahead and writing behind: what waits for what, where errors come out, what is read."""
+"""Work beside the model's: what waits for what, where errors come out, what is read."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tokenflow_engine.media.latents import LatentStore
-from tokenflow_engine.phases.beside import ReadAhead, WriteBehind, writing_behind
+from tokenflow_engine.phases.beside import ReadAhead, WriteBehind, by_all_cores, writing_behind
 from tokenflow_engine.phases.correspond import LAYOUT, Correspondences, FramesOfStep
 
 SOON = 30.0
@@ -140,3 +140,33 @@ def test_fields_come_out_as_the_tokens_numbers_however_they_are_stored(
     assert features is None
     assert found["fine"].tolist() == [[[0, 1], [largest, 2]]]
     assert found["coarse"].tolist() == [[[largest], [3]]]
+
+
+def test_all_cores_work_on_frames_whose_results_come_in_order() -> None:
+    threads = torch.get_num_threads()
+    drawn: list[int] = []
+    together = threading.Barrier(threads)
+
+    def items() -> Iterator[int]:
+        for number in range(4 * threads):
+            drawn.append(number)
+            yield number
+
+    def work(number: int) -> int:
+        together.wait(SOON)
+        return number * number
+
+    results = by_all_cores(work, items())
+    assert next(results) == 0
+    assert len(drawn) == threads + 1, "no more than can be worked on are drawn"
+    assert list(results) == [number * number for number in range(1, 4 * threads)]
+
+
+def test_an_error_on_one_frame_is_raised_in_its_turn() -> None:
+    def work(number: int) -> int:
+        return 6 // number
+
+    results = by_all_cores(work, [3, 2, 0, 1])
+    assert [next(results), next(results)] == [2, 3]
+    with pytest.raises(ZeroDivisionError):
+        next(results)

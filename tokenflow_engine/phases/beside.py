@@ -1,4 +1,5 @@
-"""Disk work beside the UNet's: the next rows are read and the last results written meanwhile.
+"""Work beside the model's: the next rows are read and the last results written meanwhile, and
+frames are worked on by all of the processor's cores.
 
 On a fast GPU a chunk's UNet call takes tens of milliseconds, and reading its rows, or compressing
 its pictures, as long again: one after the other, the GPU would stand idle for that.
@@ -6,13 +7,17 @@ its pictures, as long again: one after the other, the GPU would stand idle for t
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
+import torch
+
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
+Item = TypeVar("Item")
 
 WriteBehind = Callable[[Callable[[], None]], None]
 """Takes what writes something, see `writing_behind`."""
@@ -49,6 +54,22 @@ class ReadAhead(Generic[Key, Value]):
         for key in self._coming:
             self._begun = key, self._thread.submit(self._read, key)
             break
+
+
+def by_all_cores(work: Callable[[Item], Value], items: Iterable[Item]) -> Iterator[Value]:
+    """What `work` returns for each item, in their order; some items ahead are worked on at once.
+
+    As many threads as torch uses for its own work, and as many items ahead in memory.
+    """
+    at_once = torch.get_num_threads()
+    begun: deque[Future[Value]] = deque()
+    with ThreadPoolExecutor(at_once, "cores") as threads:
+        for item in items:
+            begun.append(threads.submit(work, item))
+            if len(begun) > at_once:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
 
 
 @contextmanager

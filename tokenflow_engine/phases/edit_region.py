@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from ..client.edit_request import LATENT_CELL
 from ..media.compositing import cells_of, share_of_edit
 from ..media.latents import LatentStore, StoredLatents
 from ..tokenflow.attention import EditedFrames
 from ..tokenflow.keyframes import chunks
 from ..tokenflow.wiring import Wiring
+from .beside import by_all_cores
 from .cache import key_of
 from .invert import Inversion, inversion_key
 from .rates import CUTS, OTHERS
@@ -215,7 +217,8 @@ def find_region(run: EditRun, wiring: Wiring, inversion: Inversion) -> EditRegio
         if store is None:
             return
         width, height = run.size
-        store.create(DISAGREEMENT, (run.frame_count, height // 8, width // 8), "float32")
+        cells = height // LATENT_CELL, width // LATENT_CELL
+        store.create(DISAGREEMENT, (run.frame_count, *cells), "float32")
         for some in chunks(run.frames, run.request.chunk):
             frames = list(some)
             find = partial(_disagreement, run, wiring, inversion, frames)
@@ -255,12 +258,17 @@ def _cut_out(
     if store is None:
         return
     width, height = run.size
+    cells = height // LATENT_CELL, width // LATENT_CELL
     store.create(COVERING, found.shape(DISAGREEMENT), "bool")
     store.create(SHARES, (run.frame_count, height, width), "uint8")
-    for frame, source in enumerate(run.read()):
+
+    def cut(numbered: tuple[int, NDArray[np.uint8]]) -> NDArray[np.float32]:
+        frame, source = numbered
         (inside,) = cells_inside(found.read(DISAGREEMENT, [frame]), thresholds)
-        share = share_of_edit(source, inside)
-        store.write(COVERING, frame, cells_of(share, inside.shape))
+        return share_of_edit(source, inside)
+
+    for frame, share in enumerate(by_all_cores(cut, enumerate(run.read()))):
+        store.write(COVERING, frame, cells_of(share, cells))
         store.write(SHARES, frame, np.rint(255 * share))
         run.meter.advance(1, CUTS)
 

@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..evaluation.optical_flow import dense_flow, warp
+from .beside import by_all_cores
 
 Picture = NDArray[np.uint8]
 Levels = NDArray[np.float32]
+Window = tuple[tuple[Picture, Levels], ...]
 
 AGREEMENT = 10.0
 """Grey levels between the source's two views of a point at which its weight has fallen to 1/e."""
@@ -42,13 +44,20 @@ def steadied(edited: Iterable[Levels], source: Iterable[Picture], radius: int) -
 
     edited: (H, W, 3 or more); the first three are colours from 0 to 255, planes beyond them, as of
         a mask, are averaged alone. source: as many frames, (H, W, 3) from 0 to 255. 2 * radius + 1
-        of each are held at a time.
+        of each are held at a time, and one for each thread of `by_all_cores`.
     """
+    return by_all_cores(_steady, _windows(edited, source, radius))
+
+
+def _windows(
+    edited: Iterable[Levels], source: Iterable[Picture], radius: int
+) -> Iterator[tuple[Window, int]]:
+    """For each frame those around it, itself too, and its place among them."""
     pairs = zip(source, edited, strict=True)
     window = deque(islice(pairs, radius + 1))
     place = 0
     while place < len(window):
-        yield _steady(window, place)
+        yield tuple(window), place
         if (following := next(pairs, None)) is not None:
             window.append(following)
         if place == radius:
@@ -57,7 +66,8 @@ def steadied(edited: Iterable[Levels], source: Iterable[Picture], radius: int) -
             place += 1
 
 
-def _steady(window: deque[tuple[Picture, Levels]], place: int) -> Levels:
+def _steady(around: tuple[Window, int]) -> Levels:
+    window, place = around
     source, edited = window[place]
     total = edited.astype(np.float32)
     weights = np.ones(edited.shape[:2], np.float32)
