@@ -55,8 +55,9 @@ def compiled_blocks(
     finally:
         for name, block in own.items():
             unet.set_submodule(name, block)
-        os.environ.pop(KERNELS)
-        if before is not None:
+        if before is None:
+            os.environ.pop(KERNELS, None)
+        else:
             os.environ[KERNELS] = before
 
 
