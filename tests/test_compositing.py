@@ -123,7 +123,7 @@ def test_a_large_picture_is_cut_at_half_its_size_along_the_same_outline() -> Non
 
 
 def test_averaged_shares_become_sharp_again() -> None:
-    averaged = np.array([[0.0, 0.05, 0.3, 0.6, 1.0]], np.float32)
+    averaged = np.array([[0.0, 0.15, 0.4, 0.65, 1.0]], np.float32)
     assert np.allclose(sharpened(averaged), [[0, 0, 0.5, 1, 1]])
 
 

@@ -23,7 +23,7 @@ EDGE = 0.25
 """Cells around an edge over which its share is softened as the source's own colours are."""
 SMOOTHNESS = 1e-3
 """Variance of colour, of [0, 1], that does not count as an edge yet."""
-RAMP = (0.1, 0.5)
+RAMP = (0.2, 0.6)
 """Shares that become 0 and 1, so that what is far from the region is left alone altogether. Not
 symmetric: an edge's own pixels mix the colours of both sides, and the edit's mix the new ones."""
 
