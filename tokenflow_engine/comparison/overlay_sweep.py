@@ -7,6 +7,7 @@ Only the region is looked for, nothing is edited.
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -54,13 +55,15 @@ def missed_and_spilled(
     inside: NDArray[np.bool_],
 ) -> tuple[float, float]:
     """Of the pixels that a perfect edit changes, how much stays the source's; of the pixels that it
-    leaves as they are, how much does not. Both in [0, 1], over all frames.
+    leaves as they are, how much does not. Both in [0, 1], over all frames; NaN where a perfect edit
+    changes every pixel, as light does.
 
     inside: (F, h, w), the region's cells.
     """
     shares = np.stack([share(*pair) for pair in zip(source, inside, strict=True)])
     apart = np.abs(np.stack(source).astype(np.int16) - np.stack(perfect)).max(-1)
-    return float(1 - shares[apart >= CHANGED].mean()), float(shares[apart == 0].mean())
+    left = shares[apart == 0]
+    return float(1 - shares[apart >= CHANGED].mean()), float(left.mean()) if left.size else math.nan
 
 
 def table(found: dict[str, dict[str, list[tuple[float, float]]]]) -> str:
