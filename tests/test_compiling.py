@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -38,6 +39,11 @@ from tokenflow_engine.tokenflow.wiring import injected_block
 Build = Callable[..., EditRequest]
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
+with_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))),
+    reason="torch.compile needs a C++ compiler on a CPU",
+)
+
 SHALLOW = {"layers_per_block": 1, "block_out_channels": (16, 32, 32, 32), "norm_num_groups": 4}
 """Few blocks, since the compiler takes seconds for each."""
 
@@ -67,6 +73,7 @@ def short(
     return request_for(model=model, steps=2, inversion_steps=2, chunk=4, mode="paper")
 
 
+@with_compiler
 def test_a_compiled_edit_is_the_same_but_for_rounding_and_runs_compiled_throughout(
     short: EditRequest, tmp_path: Path, kernels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +102,7 @@ def test_a_compiled_edit_is_the_same_but_for_rounding_and_runs_compiled_througho
     assert set(kernels.rglob("*.so")) == kept, "what is kept is not compiled anew"
 
 
+@with_compiler
 def test_a_cancel_is_noticed_at_the_next_block_that_is_compiled(
     short: EditRequest, tmp_path: Path
 ) -> None:
