@@ -258,7 +258,7 @@ FRENCH: dict[str, str] = {
     "Source": "Source",
     "Start the whole edit with exactly the prompt, seed and strengths of this preview": "Lancer toute l'édition avec exactement le prompt, la graine et les intensités de cet aperçu",
     "Steadying": "Stabilisation",
-    "Steps that turn the source into noise: more keeps the source better and is slower": "Étapes qui changent la source en bruit : davantage la garde mieux, plus lentement",
+    "Steps that turn the source into noise: more is slower, and keeps the source hardly better": "Étapes qui changent la source en bruit : davantage est plus lent et ne la garde guère mieux",
     "Steps": "Étapes",
     "Stop installing; what has been downloaded is kept for the next time": "Arrêter l'installation ; ce qui est téléchargé est gardé pour la prochaine fois",
     "Stop the Engine": "Arrêter le moteur",

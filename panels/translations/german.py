@@ -258,7 +258,7 @@ GERMAN: dict[str, str] = {
     "Source": "Quelle",
     "Start the whole edit with exactly the prompt, seed and strengths of this preview": "Die ganze Bearbeitung mit genau dem Prompt, dem Startwert und den Stärken dieser Vorschau starten",
     "Steadying": "Beruhigung",
-    "Steps that turn the source into noise: more keeps the source better and is slower": "Schritte, die die Quelle in Rauschen verwandeln: mehr erhält die Quelle besser und ist langsamer",
+    "Steps that turn the source into noise: more is slower, and keeps the source hardly better": "Schritte, die die Quelle in Rauschen verwandeln: mehr ist langsamer und erhält die Quelle kaum besser",
     "Steps": "Schritte",
     "Stop installing; what has been downloaded is kept for the next time": "Installation anhalten; Heruntergeladenes bleibt für das nächste Mal",
     "Stop the Engine": "Engine anhalten",

@@ -258,7 +258,7 @@ JAPANESE: dict[str, str] = {
     "Source": "ソース",
     "Start the whole edit with exactly the prompt, seed and strengths of this preview": "このプレビューと同じプロンプト、シード、強度で全体の編集を開始します",
     "Steadying": "安定化",
-    "Steps that turn the source into noise: more keeps the source better and is slower": "元映像をノイズに変えるステップ。多いほど元映像を保ち、遅くなります",
+    "Steps that turn the source into noise: more is slower, and keeps the source hardly better": "元映像をノイズに変えるステップ。多いほど遅く、元映像の保存はほとんど良くなりません",
     "Steps": "ステップ",
     "Stop installing; what has been downloaded is kept for the next time": "インストールを中止します。ダウンロード済みのものは次回のために残ります",
     "Stop the Engine": "エンジンを停止",
