@@ -23,10 +23,7 @@ from tokenflow_engine.client.edit_request import EditRequest
 from tokenflow_engine.client.endpoint import Endpoint
 from tokenflow_engine.client.handshake import ClientHandshake
 from tokenflow_engine.client.jobs import Job
-from tokenflow_engine.client.protocol import (
-    Message,
-    request,
-)
+from tokenflow_engine.client.protocol import Message, request
 from tokenflow_engine.client.session import EngineSession
 
 GENEROUS_SECONDS = 60.0

@@ -11,10 +11,7 @@ from numpy.typing import NDArray
 
 from tokenflow_engine.client.errors import TokenFlowError
 from tokenflow_engine.media.frames import probe, read_frames
-from tokenflow_engine.media.pictures import (
-    write_movie,
-    write_png,
-)
+from tokenflow_engine.media.pictures import write_movie, write_png
 
 Frame = NDArray[np.uint8]
 Ffmpeg = Callable[..., None]

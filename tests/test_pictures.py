@@ -15,11 +15,7 @@ from tokenflow_engine.media.alpha import BACKDROP, without_backdrop
 from tokenflow_engine.media.fit import fit_frame, fit_size, result_size
 from tokenflow_engine.media.frames import probe, read_frames
 from tokenflow_engine.media.picture_files import linear, write_picture
-from tokenflow_engine.media.pictures import (
-    contact_sheet,
-    evenly_spaced,
-    write_png,
-)
+from tokenflow_engine.media.pictures import contact_sheet, evenly_spaced, write_png
 from tokenflow_engine.media.stills import read_alpha
 
 Ffmpeg = Callable[..., None]

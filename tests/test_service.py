@@ -14,14 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine_sessions import (
-    Stranger,
-    edit,
-    finish,
-    posix,
-    ready,
-    until,
-)
+from tests.engine_sessions import Stranger, edit, finish, posix, ready, until
 from tokenflow_engine.client.endpoint import ENDPOINT_NAME, Endpoint
 from tokenflow_engine.client.handshake import ClientHandshake
 from tokenflow_engine.client.jobs import JobState

@@ -11,14 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine_sessions import (
-    Stranger,
-    edit,
-    finish,
-    ready,
-    running,
-    until,
-)
+from tests.engine_sessions import Stranger, edit, finish, ready, running, until
 from tokenflow_engine.client.endpoint import Endpoint
 from tokenflow_engine.client.jobs import Job, JobState
 from tokenflow_engine.client.session import EngineSession, EngineState

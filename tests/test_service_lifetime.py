@@ -27,9 +27,7 @@ from tests.engine_sessions import (
 from tests.scripted_engine import ROOT, ScriptedEngine
 from tokenflow_engine.client.endpoint import Endpoint
 from tokenflow_engine.client.jobs import JobState
-from tokenflow_engine.client.protocol import (
-    TOKEN_BYTES,
-)
+from tokenflow_engine.client.protocol import TOKEN_BYTES
 from tokenflow_engine.client.session import EngineSession, EngineState
 
 # Engines that are missing or die

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..client.edit_request import LATENT_CELL, EditRequest
+from ..client.edit_request import EditRequest
 from ..client.errors import TokenFlowError, is_out_of_memory
 from ..diffusion.compiled import compiled_blocks
 from ..tokenflow.wiring import injected_block
@@ -125,10 +125,7 @@ def _tried(run: EditRun, trial: Trial) -> Trial:
         return replace(trial, saved=0.0)
     if trial.saved is not None:
         return trial
-    compiled = replace(run, compiled=True)
-    with as_compiled(compiled):
-        seconds = seconds_per_frame(compiled)
-    return replace(trial, saved=1 - seconds / seconds_per_frame(run))
+    return replace(trial, saved=1 - seconds_compiled(run) / seconds_per_frame(run))
 
 
 def compile_blocks(run: EditRun) -> None:
@@ -183,8 +180,7 @@ def _blocks(run: EditRun) -> AbstractContextManager[tuple[nn.Module, ...]]:
 
 
 def _call(run: EditRun, frames: int) -> None:
-    width, height = run.size
-    shape = frames, 4, height // LATENT_CELL, width // LATENT_CELL
+    shape = frames, 4, *run.cells
     latents = torch.zeros(shape, device=run.model.device, dtype=run.model.latent_dtype)
     with torch.inference_mode():
         run.model.predict_noise(latents, run.plan.timesteps[0], run.source_embedding)
@@ -201,6 +197,13 @@ def seconds_per_frame(run: EditRun) -> float:
         _call(run, frames)
         seconds.append(time.perf_counter() - started)
     return min(seconds) / frames
+
+
+def seconds_compiled(run: EditRun) -> float:
+    """The same with the blocks that `compile_blocks` has made."""
+    compiled = replace(run, compiled=True)
+    with as_compiled(compiled):
+        return seconds_per_frame(compiled)
 
 
 def _trial_file(run: EditRun) -> Path:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from ..client.edit_request import LATENT_CELL
 from ..media.compositing import cells_of, share_of_edit
 from ..media.latents import LatentStore, StoredLatents
 from ..tokenflow.attention import EditedFrames
@@ -55,7 +54,7 @@ SURE_SHARE = 0.25
 REGION_FORMAT = 2
 """Raised when the same disagreements would give another region."""
 
-DISAGREEMENT, COVERING, SHARES = "disagreement", "covering", "shares"
+DISAGREEMENT, EDITED, SHARES = "disagreement", "edited", "shares"
 _BINS = 256
 _SMALLEST = 1e-6
 
@@ -154,7 +153,8 @@ class EditRegion:
     """The cells of each frame that are edited.
 
     found: the disagreements. thresholds: what they say. cut: how much of each pixel the edit gives,
-        and the cells that hold any which it gives for the most part.
+        and the cells that are edited: those within, and those of which it gives any pixel for the
+        most part.
     """
 
     run: EditRun
@@ -173,8 +173,7 @@ class EditRegion:
 
     def weights(self, frames: list[int]) -> Tensor:
         """(n, 1, h, w) in [0, 1]: the edit's share of each cell's latents."""
-        cells = self.inside(frames) | self.cut.read(COVERING, frames)
-        return softened(torch.from_numpy(cells))[:, None]
+        return softened(torch.from_numpy(self.cut.read(EDITED, frames)))[:, None]
 
     def blended(self, frames: list[int], latents: Tensor, timestep: int | None) -> Tensor:
         """Edited latents (n, 4, h, w) inside, the source's at the same timestep outside.
@@ -216,9 +215,7 @@ def find_region(run: EditRun, wiring: Wiring, inversion: Inversion) -> EditRegio
     def make(store: LatentStore | None) -> None:
         if store is None:
             return
-        width, height = run.size
-        cells = height // LATENT_CELL, width // LATENT_CELL
-        store.create(DISAGREEMENT, (run.frame_count, *cells), "float32")
+        store.create(DISAGREEMENT, (run.frame_count, *run.cells), "float32")
         for some in chunks(run.frames, run.request.chunk):
             frames = list(some)
             find = partial(_disagreement, run, wiring, inversion, frames)
@@ -228,7 +225,8 @@ def find_region(run: EditRun, wiring: Wiring, inversion: Inversion) -> EditRegio
     thresholds = _thresholds(run, store)
     if thresholds is None:
         return None
-    cut = run.obtain("cut", region_key(run), partial(_cut_out, run, store, thresholds))
+    key = key_of({"region": region_key(run), "format": REGION_FORMAT})
+    cut = run.obtain("cut", key, partial(_cut_out, run, store, thresholds))
     return EditRegion(run, inversion, store, thresholds, cut)
 
 
@@ -258,17 +256,17 @@ def _cut_out(
     if store is None:
         return
     width, height = run.size
-    cells = height // LATENT_CELL, width // LATENT_CELL
-    store.create(COVERING, found.shape(DISAGREEMENT), "bool")
+    store.create(EDITED, found.shape(DISAGREEMENT), "bool")
     store.create(SHARES, (run.frame_count, height, width), "uint8")
 
-    def cut(numbered: tuple[int, NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def cut(numbered: tuple[int, NDArray[np.uint8]]) -> tuple[NDArray[np.bool_], NDArray[Any]]:
         frame, source = numbered
         (inside,) = cells_inside(found.read(DISAGREEMENT, [frame]), thresholds)
-        return share_of_edit(source, inside)
+        share = share_of_edit(source, inside)
+        return inside | cells_of(share, run.cells), share
 
-    for frame, share in enumerate(by_all_cores(cut, enumerate(run.read()))):
-        store.write(COVERING, frame, cells_of(share, cells))
+    for frame, (cells, share) in enumerate(by_all_cores(cut, enumerate(run.read()))):
+        store.write(EDITED, frame, cells)
         store.write(SHARES, frame, np.rint(255 * share))
         run.meter.advance(1, CUTS)
 

@@ -226,20 +226,16 @@ def assist(request: EditRequest, ranks: Ranks) -> None:
         torch.cuda.set_device(ranks.rank % torch.cuda.device_count())
     with meter.phase("prepare"):
         run = replace(prepare(request, meter), ranks=ranks)
-    with as_compiled(run), meter.phase("invert"):
-        inversion = invert_source(run)
-    if ranks.agree(0):
-        return
-    with (
-        as_compiled(run),
-        tokenflow(run.model.unet) as wiring,
-        torch.inference_mode(),
-        meter.phase("edit"),
-    ):
-        correspondences = correspond(run, wiring, inversion)
-        region = find_region(run, wiring, inversion)
-        latents = initial_latents(run, inversion)
-        edit_in_place(run, wiring, inversion, correspondences, latents, region=region)
+    with as_compiled(run):
+        with meter.phase("invert"):
+            inversion = invert_source(run)
+        if ranks.agree(0):
+            return
+        with tokenflow(run.model.unet) as wiring, torch.inference_mode(), meter.phase("edit"):
+            correspondences = correspond(run, wiring, inversion)
+            region = find_region(run, wiring, inversion)
+            latents = initial_latents(run, inversion)
+            edit_in_place(run, wiring, inversion, correspondences, latents, region=region)
 
 
 def _edit(

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..client.edit_request import LATENT_CELL
 from ..diffusion.autoencoder import decode, encode
 from ..diffusion.inversion import sample
 from ..diffusion.schedule import DenseOutput
@@ -78,7 +77,11 @@ def inversion_key(run: EditRun) -> str:
             "source_prompt": request.source_prompt,
             "timesteps": run.inversion_timesteps,
             "solver": [request.solver, SOLVERS[request.solver].version],
-            "precision": [str(model.dtype), model.device.type, *["compiled"] * run.compiled],
+            "precision": [
+                str(model.dtype),
+                model.device.type,
+                *(["compiled"] if run.compiled else []),
+            ],
             "batch": request.chunk,
             "preview": run.picked is not None,
         }
@@ -235,8 +238,7 @@ def begin_inversion(run: EditRun, store: LatentStore) -> None:
 
 def latents_layout(run: EditRun) -> tuple[tuple[int, ...], str]:
     """Shape (F, 4, h, w) and numpy's name of the precision of the clip's latents on disk."""
-    width, height = run.size
-    shape = (run.frame_count, 4, height // LATENT_CELL, width // LATENT_CELL)
+    shape = (run.frame_count, 4, *run.cells)
     return shape, str(run.model.latent_dtype).removeprefix("torch.")
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import torch
 
-from ..client.edit_request import LATENT_CELL
 from ..client.errors import is_out_of_memory
 from ..diffusion.residence import free_bytes
 from ..tokenflow.attention import EditedKeyframes
@@ -68,8 +67,7 @@ def largest_call(run: EditRun) -> int:
 
 def _joint_call(run: EditRun, frames: int) -> None:
     """One call like the joint edit's, which also keeps its tokens, by one branch."""
-    model, (width, height) = run.model, run.size
-    shape = frames, 4, height // LATENT_CELL, width // LATENT_CELL
+    model, shape = run.model, (frames, 4, *run.cells)
     latents = torch.zeros(shape, device=model.device, dtype=model.dtype)
     joint = EditedKeyframes(1, False, False, False, frozenset(), thinned=run.thinned)
     with tokenflow(model.unet) as wiring, torch.inference_mode():

@@ -88,13 +88,16 @@ class EditRun:
         return RULES[self.request.mode]
 
     @property
+    def cells(self) -> tuple[int, int]:
+        """Rows and columns of the latents."""
+        width, height = self.size
+        return height // LATENT_CELL, width // LATENT_CELL
+
+    @property
     def thinned(self) -> tuple[int, int] | None:
         """Rows and columns of the self-attention that a draft thins out, the one with the most
         tokens; None in a final edit."""
-        width, height = self.size
-        if not self.request.is_draft:
-            return None
-        return height // LATENT_CELL, width // LATENT_CELL
+        return self.cells if self.request.is_draft else None
 
     @property
     def decodes_tiny(self) -> bool:
